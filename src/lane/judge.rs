@@ -91,7 +91,7 @@ impl<S: Sink> Lane<S> {
         if verdict == Verdict::BeganAnew {
             warn!(
                 partition = record.partition, offset = record.offset,
-                "the connector began anew on an old slot or an empty table: rows deleted meanwhile are in no event; `highwater verify` shows them"
+                "the connector began anew on an old slot or an empty table: rows deleted meanwhile are in no event; compare the sink with SQL"
             );
         }
         let incomplete = decode::complete(&change, self.parts.append_only);
