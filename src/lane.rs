@@ -175,5 +175,8 @@ async fn joined<T>(task: &mut Option<JoinHandle<T>>) -> Result<T, Error> {
     let Some(handle) = task else { return std::future::pending().await };
     let result = handle.await;
     *task = None;
-    result.map_err(|error| Error::Stop { message: format!("a task of the lane failed: {error}"), remedy: "start again and report this".into() })
+    result.map_err(|error| Error::Stop {
+        message: format!("a task of the lane failed: {error}"),
+        remedy: "start again and report this".into(),
+    })
 }

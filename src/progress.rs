@@ -192,7 +192,13 @@ fn name_of(change: &Change) -> u64 {
 pub fn decide(change: &Change, arrived_ms: i64, policy: Policy, boundary: Option<&Boundary>, mark: &mut Mark) -> Verdict {
     match (change.op, policy) {
         (Op::Message, _) => Verdict::Ignored,
-        (Op::Read, Policy::Events { snapshot }) => if snapshot { Verdict::Count } else { Verdict::Ignored },
+        (Op::Read, Policy::Events { snapshot }) => {
+            if snapshot {
+                Verdict::Count
+            } else {
+                Verdict::Ignored
+            }
+        }
         (Op::Truncate, Policy::Events { .. }) => Verdict::Count,
         (Op::Read, Policy::Boundaries) if change.snapshot == Snapshot::Incremental => Verdict::Ignored,
         (Op::Read, Policy::Boundaries) => {
@@ -201,7 +207,11 @@ pub fn decide(change: &Change, arrived_ms: i64, policy: Policy, boundary: Option
                 Some(b) if found.rank() == b.rank() && b.run_tx.is_some() => Verdict::Count,
                 // Runs are begun by one clock, so a later one with a smaller LSN is of a restored database.
                 Some(b) if !found.exceeds(boundary) => {
-                    if b.run_tx.is_some() && found.commit_us > b.commit_us && found.lsn < b.lsn { Verdict::WentBack } else { Verdict::Ignored }
+                    if b.run_tx.is_some() && found.commit_us > b.commit_us && found.lsn < b.lsn {
+                        Verdict::WentBack
+                    } else {
+                        Verdict::Ignored
+                    }
                 }
                 _ => Verdict::Begin(found),
             }
@@ -211,7 +221,13 @@ pub fn decide(change: &Change, arrived_ms: i64, policy: Policy, boundary: Option
             if found.exceeds(boundary) { Verdict::Begin(found) } else { Verdict::Ignored }
         }
         (Op::Create | Op::Update | Op::Delete, _) => match boundary {
-            Some(b) if !b.admits(change, arrived_ms) => if mark.went_back(change) { Verdict::WentBack } else { Verdict::Ignored },
+            Some(b) if !b.admits(change, arrived_ms) => {
+                if mark.went_back(change) {
+                    Verdict::WentBack
+                } else {
+                    Verdict::Ignored
+                }
+            }
             _ => mark.pass(change),
         },
     }
@@ -259,7 +275,9 @@ mod tests {
 
     #[test]
     fn what_is_sent_again_is_a_duplicate_and_what_follows_counts() {
-        let life = || [change(Op::Create, Some(10), 11, "a", 1), change(Op::Update, Some(10), 12, "a", 1), change(Op::Create, Some(20), 21, "b", 2)];
+        let life = || {
+            [change(Op::Create, Some(10), 11, "a", 1), change(Op::Update, Some(10), 12, "a", 1), change(Op::Create, Some(20), 21, "b", 2)]
+        };
         let again: Vec<_> = life().into_iter().chain(life()).chain([change(Op::Delete, Some(30), 31, "b", 3)]).collect();
         let (count, duplicate) = (Verdict::Count, Verdict::Duplicate);
         let expected = [&count, &count, &count, &duplicate, &duplicate, &duplicate, &count];
@@ -280,7 +298,8 @@ mod tests {
     #[test]
     fn a_null_first_element_reads_as_the_events_own_position() {
         // Until the first commit after a connector's first start; then the same transaction is sent again with the same nulls.
-        let first_transaction = [change(Op::Create, None, 50, "a", 5), change(Op::Create, None, 52, "b", 5), change(Op::Create, None, 50, "a", 5)];
+        let first_transaction =
+            [change(Op::Create, None, 50, "a", 5), change(Op::Create, None, 52, "b", 5), change(Op::Create, None, 50, "a", 5)];
         assert_eq!(verdicts(&first_transaction, None), [Verdict::Count, Verdict::Count, Verdict::Duplicate]);
     }
 
