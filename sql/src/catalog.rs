@@ -64,8 +64,6 @@ impl Catalog {
     /// The table, in `public` when no schema is given (search_path is fixed to `public`).
     pub fn table(&self, schema: Option<&str>, name: &str) -> Option<&Table> {
         let schema = schema.unwrap_or("public");
-        self.tables
-            .iter()
-            .find(|t| t.schema == schema && t.name == name)
+        self.tables.iter().find(|t| t.schema == schema && t.name == name)
     }
 }
