@@ -76,6 +76,8 @@ metrics! {
     lookup_removed: IntCounterVec("highwater_lookup_removed_total", ["pipeline", "table"]);
     /// Lookup loads thrown away because a change for one of their keys came meanwhile.
     lookup_discarded: IntCounterVec("highwater_lookup_loads_discarded_total", ["pipeline", "table"]);
+    /// Times a lookup cache was cleared, by reason: truncate, snapshot, undecodable, offsets_lost.
+    lookup_cleared: IntCounterVec("highwater_lookup_cleared_total", ["pipeline", "table", "reason"]);
     /// Entries in the lookup cache.
     lookup_entries: GaugeVec("highwater_lookup_entries", ["pipeline", "table"]);
     /// 1 when the lane has its partitions and is within its lag.
