@@ -11,6 +11,7 @@
 #   ./stack.sh psql [ARG...]     psql as the demo's role
 #   ./stack.sh redis-cli [ARG...]
 #   ./stack.sh topics [ARG...]   topics with their partitions and records; with arguments, Kafka's own topic tool
+#   ./stack.sh prepare [PART...]     see that the ports are free, and install the Debian packages and Maven artifacts that are missing
 #
 # Parts: postgres kafka redis connect receiver engine generator.
 # Ports: POSTGRES_PORT REDIS_PORT KAFKA_PORT CONNECT_PORT RECEIVER_PORT ENGINE_PORT, read by `up` and remembered for every later
@@ -28,8 +29,16 @@ done
 
 # In the order in which they are started; the parts of a stage start side by side.
 STAGES=("postgres kafka redis receiver" "connect" "engine" "generator")
-INFRASTRUCTURE="postgres kafka redis connect"
 PARTS="${STAGES[*]}"
+
+# What takes minutes comes later; what would make it futile is found first.
+prepare() {
+  local parts="${*:-$PARTS}"
+  known_parts "$parts"
+  settle_ports "$parts"
+  install_tools
+  fetch_jars
+}
 
 up() {
   local parts="${*:-$PARTS}" stage part starting pid failed
@@ -132,7 +141,8 @@ export CONNECT_URL=http://127.0.0.1:$CONNECT_PORT
 export REDIS_URL=redis://127.0.0.1:$REDIS_PORT
 export WEBHOOK_URL=http://127.0.0.1:$RECEIVER_PORT/webhook
 export WEBHOOK_SECRET=$(<"$SECRET_FILE")
-# the stack's own engine serves http://127.0.0.1:$ENGINE_PORT; a second one needs another address, such as
+export ENGINE_URL=http://127.0.0.1:$ENGINE_PORT
+# A second engine beside the stack's own needs an address of its own, such as
 # export HIGHWATER_LISTEN=127.0.0.1:$((ENGINE_PORT + 1))
 EXPORTS
 }
@@ -155,12 +165,14 @@ known_parts() { # "PART..."
 
 command=${1:-help}
 (($# == 0)) || shift
+HIGHWATER_COMMAND=${HIGHWATER_COMMAND:-./stack.sh $command${*:+ $*}} # what a remedy tells the user to repeat
 load_settings "$command"
 case $command in
   up) up "$@" ;;
   down) down "$@" ;;
   status) status ;;
   reset) reset ;;
+  prepare) prepare "$@" ;;
   env) env_exports ;;
   logs) logs "$@" ;;
   psql) postgres_client "$@" ;;

@@ -32,8 +32,10 @@ load_settings() { # COMMAND
     done <"$SETTINGS_FILE"
   fi
   for name in "${!PORT_DEFAULT[@]}"; do
-    if [[ $1 == up && -n ${!name:-} ]]; then
-      [[ ${!name} =~ ^[1-9][0-9]{0,4}$ ]] && ((${!name} < 65536)) || die "$name is '${!name}', which is no port"
+    if [[ $1 =~ ^(up|prepare)$ && -n ${!name:-} ]]; then
+      if ! [[ ${!name} =~ ^[1-9][0-9]{0,4}$ ]] || ((${!name} > 65535)); then
+        die "$name is '${!name}', which is no port"
+      fi
       CHOSEN[$name]=${!name}
     fi
     printf -v "$name" %s "${CHOSEN[$name]:-${REMEMBERED[$name]:-$((PORT_DEFAULT[$name] + offset))}}"
@@ -71,29 +73,35 @@ ensure_secret() {
 }
 
 # Before anything starts, every port that is needed is free, or all that are not are reported at once with the command that avoids them.
+# A second stack simply takes the next free one, unless the caller named the port.
 settle_ports() { # "PART..."
-  local part name free remedy="" taken=()
+  local part name wanted taken=() remedy="" twice
   for name in "${!CHOSEN[@]}"; do
     if [[ ${CHOSEN[$name]} != "${REMEMBERED[$name]:-${CHOSEN[$name]}}" ]] && any_running; then
       die "this stack is running with $name=${REMEMBERED[$name]}" "stop it first: ./stack.sh down"
     fi
   done
+  twice=$(for name in "${PORT_OF[@]}"; do echo "${!name}"; done | sort | uniq -d)
+  [[ -z $twice ]] || die "port $twice is chosen for two parts" "$(for name in "${PORT_OF[@]}"; do printf '%s=%s ' "$name" "${!name}"; done)"
+
   for part in $1; do
     name=${PORT_OF[$part]:-}
     if [[ -z $name ]] || running "$part" || ! listening "${!name}"; then
       continue
     fi
-    free=$(free_port $((${!name} + 1)))
-    if [[ $STACK != dev && -z ${CHOSEN[$name]:-} ]]; then
-      printf -v "$name" %s "$free"
-    else
-      taken+=("port ${!name} ($part) is taken by $(port_owner "${!name}")")
-      remedy+="$name=$free "
+    wanted=${!name}
+    printf -v "$name" %s "$(free_port $((wanted + 1)))"
+    if [[ $STACK == dev || -n ${CHOSEN[$name]:-} ]]; then
+      taken+=("port $wanted ($part) is taken by $(port_owner "$wanted")")
+      CHOSEN[$name]=${!name}
     fi
   done
   if ((${#taken[@]})); then
-    [[ $STACK == dev ]] || remedy="HIGHWATER_STACK=$STACK $remedy"
-    die "${taken[@]}" "stop its owner, or choose another: $remedy${HIGHWATER_COMMAND:-./stack.sh up}"
+    [[ $STACK == dev ]] || remedy="HIGHWATER_STACK=$STACK "
+    for name in "${!CHOSEN[@]}"; do
+      remedy+="$name=${CHOSEN[$name]} "
+    done
+    die "${taken[@]}" "stop its owner, or choose another: $remedy$HIGHWATER_COMMAND"
   fi
 }
 

@@ -2,18 +2,18 @@
 
 # The one list: Debian package, and a test that needs no package to succeed, so that a Java or a Maven from elsewhere serves as well.
 DEBIAN_PACKAGES="
-postgresql          postgres_bin
-redis-server        command -v redis-server
-default-jre-headless command -v java
-maven               command -v mvn
-curl                command -v curl
-iproute2            command -v ss
-procps              command -v ps
-cmake               command -v cmake
-pkg-config          command -v pkg-config
-g++                 command -v g++
-make                command -v make
-zlib1g-dev          compgen -G /usr/include/zlib.h
+postgresql            postgres_bin
+redis-server          command -v redis-server
+default-jre-headless  command -v java
+maven                 command -v mvn
+curl                  command -v curl
+iproute2              command -v ss
+procps                command -v ps
+cmake                 command -v cmake
+pkg-config            command -v pkg-config
+g++                   command -v g++
+make                  command -v make
+zlib1g-dev            compgen -G /usr/include/zlib.h
 "
 JARS=$CACHE/$(sha256sum <"$ROOT/local-stack/pom.xml" | cut -c1-12)
 
