@@ -21,7 +21,11 @@ pub async fn run(
     let seed = settings.seed.unwrap_or_else(|| rand::rng().random());
     let mut generator = tokio::select! {
         generator = Generator::start(settings, seed) => generator?,
-        () = &mut stop => return Ok(()),
+        () = &mut stop => {
+            let now = Instant::now();
+            Progress::new(now).finish(now, Counts::default());
+            return Ok(());
+        }
     };
     println!("engagement: {} changes/s, seed {seed}", settings.rate);
 

@@ -14,20 +14,33 @@ mod zipf;
 
 use args::{Args, Demo};
 use clap::Parser;
+use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> ExitCode {
     let Args {
         demo: Demo::Engagement(settings),
     } = Args::parse();
+    let end = match stop_signal() {
+        Ok(stop) => engagement::run(&settings, std::pin::pin!(stop)).await,
+        Err(error) => Err(error.into()),
+    };
+    let Err(error) = end else {
+        return ExitCode::SUCCESS;
+    };
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
+}
+
+/// Ready at the first SIGTERM or SIGINT.
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let stop = async move {
+    Ok(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-    };
-    engagement::run(&settings, std::pin::pin!(stop)).await
+    })
 }

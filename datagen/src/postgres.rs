@@ -3,7 +3,7 @@
 //! A change whose connection broke is not sent again: it may have been committed. The events of a demo may have gaps, and no doubles.
 
 use crate::session::{Content, Event};
-use anyhow::{Context, bail};
+use anyhow::bail;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow};
 use sqlx::query::Query;
 use sqlx::{ConnectOptions, Postgres, Row};
@@ -114,7 +114,7 @@ async fn connect_patiently(options: &PgConnectOptions) -> anyhow::Result<PgConne
                 return Ok(connection);
             }
             Ok(Err(error)) if !heals(&error) => {
-                return Err(error).context("cannot connect to postgres; is DATABASE_URL right?");
+                bail!("cannot connect to postgres: {error}; is DATABASE_URL right?");
             }
             Ok(Err(_)) | Err(_) => {
                 if waiting_since.is_none() {
@@ -148,7 +148,7 @@ fn outcome<T>(
         Err(_) => Ok(Outcome::Outage),
         Ok(Err(error)) if heals(&error) => Ok(Outcome::Outage),
         Ok(Err(error)) if missing_table(&error) => bail!("{error}; apply init-db/*.sql first"),
-        Ok(Err(error)) => Err(error).context("postgres refused a statement"),
+        Ok(Err(error)) => bail!("postgres refused a statement: {error}"),
     }
 }
 
