@@ -1,6 +1,5 @@
 //! `/metrics` for Prometheus, `/health` (the process lives), `/ready` (every lane has its partitions and is within its lag).
 
-use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::Router;
@@ -56,13 +55,12 @@ impl Status {
 }
 
 /// Serves until `shutdown`.
-pub async fn serve(address: SocketAddr, status: Status, mut shutdown: watch::Receiver<bool>) -> std::io::Result<()> {
+pub async fn serve(listener: TcpListener, status: Status, mut shutdown: watch::Receiver<bool>) -> std::io::Result<()> {
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/health", get(|| async { "alive\n" }))
         .route("/ready", get(ready))
         .with_state(status);
-    let listener = TcpListener::bind(address).await?;
     let stopped = async move { drop(shutdown.wait_for(|stop| *stop).await) };
     axum::serve(listener, router).with_graceful_shutdown(stopped).await
 }
