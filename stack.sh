@@ -78,9 +78,10 @@ bring_up() { # PART
   if ! running "$part"; then
     "${part}_prepare"
     "${part}_start"
-    wait_ready "$part"
-    state="ready in $(tenths $((${EPOCHREALTIME/[.,]/} - began))) s"
+    state=""
   fi
+  wait_ready "$part" # also what an interrupted `up` left behind
+  state=${state:-"ready in $(tenths $((${EPOCHREALTIME/[.,]/} - began))) s"}
   "${part}_complete"
   printf '  %-10s %-18s %s\n' "$part" "$state" "$("${part}_address")"
 }
