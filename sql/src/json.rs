@@ -101,9 +101,10 @@ impl Json {
             (Json::String(a), Json::String(b)) => a.cmp(b),
             (Json::Number(a), Json::Number(b)) => a.cmp(b),
             (Json::Bool(a), Json::Bool(b)) => a.cmp(b),
-            (Json::Array(a), Json::Array(b)) => a.len().cmp(&b.len()).then_with(|| {
-                a.iter().zip(b).map(|(x, y)| x.compare_nested(y)).find(|o| *o != Ordering::Equal).unwrap_or(Ordering::Equal)
-            }),
+            (Json::Array(a), Json::Array(b)) => a
+                .len()
+                .cmp(&b.len())
+                .then_with(|| a.iter().zip(b).map(|(x, y)| x.compare_nested(y)).find(|o| *o != Ordering::Equal).unwrap_or(Ordering::Equal)),
             (Json::Object(a), Json::Object(b)) => a.len().cmp(&b.len()).then_with(|| {
                 let pairs = a.iter().zip(b).map(|((ka, va), (kb, vb))| ka.cmp(kb).then_with(|| va.compare_nested(vb)));
                 pairs.into_iter().find(|o| *o != Ordering::Equal).unwrap_or(Ordering::Equal)
