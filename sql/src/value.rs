@@ -1,8 +1,24 @@
 //! Types and values: what a column can hold, in the least space that is exact.
+//!
+//! [`Value::from_text`] and [`Value::to_text`] are a type's input and output functions, [`Value::write_json`] is `to_jsonb`, and
+//! [`Value::compare`] is the type's btree order, all as Postgres 15 has them in the session that the crate promises.
+//!
+//! Not here: casts and operators, which are functions of the SELECT, and what Debezium makes of a value (`decode`).
+
+mod array;
+mod bytes;
+mod compare;
+mod float;
+mod inet;
+mod input;
+mod name;
+mod output;
 
 use std::sync::Arc;
 
+use crate::error::RowError;
 use crate::numeric::Numeric;
+use crate::time;
 
 /// A Postgres type, with the modifiers that change values.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -105,4 +121,36 @@ pub enum Value {
     Bytea(Arc<[u8]>),
     /// A one-dimensional array
     Array(Arc<[Value]>),
+}
+
+impl Value {
+    /// Whether this is NULL.
+    pub fn is_null(&self) -> bool {
+        matches!(self, Value::Null)
+    }
+
+    /// A number in units of `10^-scale`, rounded as `round(x::numeric, scale)` does: half away from zero. Fails with 22003 beyond
+    /// 64 bits, with 0A000 for NaN and the infinities, and with 42804 for what is not a number.
+    pub fn to_scaled(&self, scale: u8) -> Result<i64, RowError> {
+        match self {
+            Value::Int(v) => Numeric::from_i64(*v).to_scaled(scale),
+            Value::Numeric(v) => v.to_scaled(scale),
+            Value::Float8(v) => Numeric::from_f64(*v)?.to_scaled(scale),
+            Value::Float4(v) => Numeric::from_f32(*v)?.to_scaled(scale),
+            _ => Err(RowError::new("42804", "not a number")),
+        }
+    }
+
+    /// Microseconds since 1970-01-01 00:00 UTC of a timestamp, or of a date's midnight; `None` for infinities and other types.
+    pub fn unix_micros(&self) -> Option<i64> {
+        match self {
+            Value::Timestamp(t) => (time::TIMESTAMP_MIN..time::TIMESTAMP_INFINITY)
+                .contains(t)
+                .then_some(*t),
+            Value::Date(d) if *d != time::DATE_INFINITY && *d != time::DATE_NEGATIVE_INFINITY => {
+                i64::from(*d).checked_mul(time::DAY)
+            }
+            _ => None,
+        }
+    }
 }
