@@ -26,11 +26,16 @@ listening() { # PORT
   (: <"/dev/tcp/127.0.0.1/$1") 2>/dev/null
 }
 
-install() { # PACKAGE...
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" </dev/null
+# Quiet unless it fails.
+apt() { # ARGUMENT...
+  if ! DEBIAN_FRONTEND=noninteractive apt-get -y "$@" </dev/null >"$log" 2>&1; then
+    tail -n 20 "$log" >&2
+    exit 1
+  fi
 }
 
-trap 'put_back "$policy"; put_back "$cluster"' EXIT
+log=$(mktemp)
+trap 'put_back "$policy"; put_back "$cluster"; rm -f "$log"' EXIT
 trap 'exit 1' INT TERM HUP
 
 quiet_before=()
@@ -42,13 +47,13 @@ set_aside "$policy"
 printf '#!/bin/sh\nexit 101\n' >"$policy"
 chmod 755 "$policy"
 
-apt-get update -q
+apt update
 if [[ " $* " == *" postgresql "* ]]; then
-  install postgresql-common # brings its own createcluster.conf, so it comes first
+  apt install --no-install-recommends postgresql-common # brings its own createcluster.conf, so it comes first
   set_aside "$cluster"
   echo 'create_main_cluster = false' >"$cluster"
 fi
-install "$@"
+apt install --no-install-recommends "$@"
 
 # The packages' own services would take the ports at the next boot.
 if [[ " $* " == *" redis-server "* && -d /run/systemd/system ]]; then
@@ -57,7 +62,8 @@ fi
 
 for port in ${quiet_before[@]+"${quiet_before[@]}"}; do
   if listening "$port"; then
-    echo "error: installing opened port $port, which it must not" >&2
+    echo "error: the installation started a server on port $port, which it must not" >&2
     exit 1
   fi
 done
+echo "  installed, and nothing was started"

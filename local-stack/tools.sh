@@ -26,7 +26,7 @@ install_tools() {
   if ((${#missing[@]})); then
     command -v apt-get >/dev/null || die "missing: ${missing[*]} (Debian's names)" "install them with this system's package manager, then repeat"
     ((EUID == 0)) || command -v sudo >/dev/null || die "missing: ${missing[*]}" "run as root: apt-get install ${missing[*]}"
-    echo "installing Debian packages: ${missing[*]}"
+    echo "  installing Debian packages (a minute or two): ${missing[*]}"
     as_root bash "$ROOT/local-stack/install-packages.sh" "${missing[@]}"
   fi
   command -v cargo >/dev/null || die "the Rust toolchain is missing" "get it from https://rustup.rs, open a new terminal, and repeat"

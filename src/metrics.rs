@@ -131,6 +131,16 @@ impl LaneMetrics {
         self.metrics.retries.with_label_values(&self.labels_and(neighbour)).inc();
     }
 
+    /// This process began an epoch of a ranking.
+    pub fn epoch_begun(&self, reason: &str) {
+        self.metrics.epochs.with_label_values(&self.labels_and(reason)).inc();
+    }
+
+    /// Whether a ranking is being rebuilt beside the served one.
+    pub fn set_rebuilding(&self, rebuilding: bool) {
+        self.metrics.rebuilding.with_label_values(&self.labels()).set(i64::from(rebuilding));
+    }
+
     /// The sink refused a batch because its progress had moved.
     pub fn moved(&self) {
         self.metrics.moved.with_label_values(&self.labels()).inc();
