@@ -3,7 +3,7 @@
 //! Four partitions, two engines, interleaved transactions of inserts, updates, deletes, primary-key changes, NULLs, zero lengths, member
 //! changes and rollbacks; `kill -9` of Kafka Connect (Debezium then sends again) and of engines while they write.
 
-use crate::support::postgres::Load;
+use crate::support::database::Load;
 use crate::support::scenario::{self, Scenario};
 use crate::support::stage::Stage;
 

@@ -9,3 +9,13 @@ mod support;
 
 mod captures;
 mod end_to_end;
+
+mod bad_input;
+
+mod outages;
+
+mod lifecycle;
+
+mod configuration;
+
+mod tidy;

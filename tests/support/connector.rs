@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Map, Value};
 
-use super::postgres::Database;
+use super::database::Database;
 use super::stack::{Stack, root};
 use super::{eventually, http, seconds};
 

@@ -53,6 +53,11 @@ impl Engine {
         self.process.ended(limit).await
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// Whether it lives.
     pub fn is_running(&mut self) -> bool {
         self.process.is_running()

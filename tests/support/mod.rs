@@ -10,7 +10,7 @@ pub mod engine;
 pub mod http;
 pub mod kafka;
 pub mod oracle;
-pub mod postgres;
+pub mod database;
 pub mod process;
 pub mod ranking;
 pub mod receiver;

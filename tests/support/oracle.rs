@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::postgres::Database;
+use super::database::Database;
 use super::ranking::Seen;
 use super::receiver::Receiver;
 use super::scenario::{RankingSink, Scenario};

@@ -52,6 +52,11 @@ impl Process {
         eventually(&format!("{name} ends"), limit, async || self.child.try_wait().unwrap().ok_or_else(|| "it runs".to_owned())).await
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether it lives.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()

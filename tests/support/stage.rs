@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::connector::Connector;
 use super::engine::Engine;
 use super::kafka;
-use super::postgres::{Database, Load, Written, write};
+use super::database::{Database, Load, Written, write};
 use super::ranking::Ranking;
 use super::receiver::Receiver;
 use super::scenario::{Extra, Scenario};
