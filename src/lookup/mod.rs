@@ -130,6 +130,13 @@ impl Lookups {
         one.metrics.cleared(&one.table, reason);
     }
 
+    /// Changes of a lookup's table were lost: nothing is kept until [`Lookups::follow`].
+    fn lose(&self, lookup: usize) {
+        let one = &self.lookups[lookup];
+        one.cache.unfollow();
+        one.metrics.cleared(&one.table, "offsets_lost");
+    }
+
     /// Changes are read from a point before this call.
     fn follow(&self) {
         self.lookups.iter().for_each(|one| one.cache.follow());
