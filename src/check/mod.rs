@@ -170,11 +170,11 @@ fn base_name(ty: &Type) -> String {
     }
 }
 
-/// What the sinks say about their own sections, and what only the whole shows.
+/// What the sinks say about their own sections, now that the SELECT is known.
 fn check_sinks(config: &PipelineConfig, plan: &Plan, facts: &mut Vec<Fact>) {
     for sink in &config.sinks {
         let result = match sink {
-            SinkConfig::RedisRanking(ranking) => ranking.validate(plan),
+            SinkConfig::RedisRanking(ranking) => ranking.validate(plan, config.source.append_only),
             SinkConfig::Webhook(webhook) => webhook.validate(plan),
         };
         let problems = result.err().unwrap_or_default();
@@ -185,26 +185,7 @@ fn check_sinks(config: &PipelineConfig, plan: &Plan, facts: &mut Vec<Fact>) {
             let Problem { key, message, remedy } = located.problem;
             facts.push(Fact::failed("sink", format!("{}:{}: {key}: {message}", config.path.display(), located.line), remedy));
         }
-        if let SinkConfig::RedisRanking(ranking) = sink {
-            let columns = [&ranking.member, &ranking.score, &ranking.time];
-            facts.extend(reads_lookup(config, plan, sink.name(), &columns));
-        }
     }
-}
-
-/// A ranking withdraws what it added; it cannot when what it added came from a row that changes on its own.
-fn reads_lookup(config: &PipelineConfig, plan: &Plan, sink: &str, columns: &[&String]) -> Option<Fact> {
-    if config.source.append_only {
-        return None;
-    }
-    let column = columns.iter().find(|name| plan.output(name).is_some_and(|n| plan.outputs[n].reads_lookup));
-    let what = match column {
-        Some(column) => format!("column {column}"),
-        None if plan.filter_reads_lookup => "WHERE or an INNER JOIN".to_owned(),
-        None => return None,
-    };
-    let text = format!("ranking {sink}: {what} reads a lookup, so an update would withdraw another amount than was added");
-    Some(Fact::failed("sink", text, "compute it from columns of the source, or set append_only = true in [source] if rows are only inserted"))
 }
 
 #[cfg(test)]
