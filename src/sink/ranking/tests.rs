@@ -8,5 +8,3 @@ mod model;
 mod redis_server;
 
 mod sink;
-
-mod values;
