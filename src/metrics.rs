@@ -76,6 +76,8 @@ metrics! {
     lookup_removed: IntCounterVec("highwater_lookup_removed_total", ["pipeline", "table"]);
     /// Lookup loads thrown away because a change for one of their keys came meanwhile.
     lookup_discarded: IntCounterVec("highwater_lookup_loads_discarded_total", ["pipeline", "table"]);
+    /// Times a lookup cache was cleared, by reason: truncate, snapshot, undecodable, offsets_lost.
+    lookup_cleared: IntCounterVec("highwater_lookup_cleared_total", ["pipeline", "table", "reason"]);
     /// Entries in the lookup cache.
     lookup_entries: GaugeVec("highwater_lookup_entries", ["pipeline", "table"]);
     /// 1 when the lane has its partitions and is within its lag.
@@ -176,6 +178,14 @@ impl LaneMetrics {
     /// The lane has its partitions, reads, and is within `lag_max` records of their end.
     pub fn is_ready(&self, lag_max: i64) -> bool {
         self.ready.load(Ordering::Relaxed) && self.lag() <= lag_max
+    }
+
+    /// These partitions are another's now.
+    pub fn clear_lag(&self, partitions: &[i32]) {
+        for partition in partitions {
+            // An error says that there was none.
+            drop(self.metrics.lag.remove_label_values(&self.labels_and(&partition.to_string())));
+        }
     }
 
     /// Records between what was handed to the lane and the end, over its partitions, as of the last second.

@@ -90,8 +90,9 @@ impl<S: Sink> Lane<S> {
         let verdict = decide(&change, record.timestamp_ms, policy, boundary.as_ref(), &mut at.mark);
         if verdict == Verdict::BeganAnew {
             warn!(
-                partition = record.partition, offset = record.offset,
-                "the connector began anew on an old slot or an empty table: rows deleted meanwhile are in no event; `highwater verify` shows them"
+                partition = record.partition,
+                offset = record.offset,
+                "the connector began anew on an old slot or an empty table: rows deleted meanwhile are in no event; compare the sink with SQL"
             );
         }
         let incomplete = decode::complete(&change, self.parts.append_only);

@@ -123,8 +123,17 @@ impl Source {
         let (commands, from_lane) = channel();
         let (to_lane, events) = mpsc::unbounded_channel();
         let poller = Poller {
-            consumer, notes, to_lane, topic: settings.topic, credits: CREDITS, generation: 0, cursors: BTreeMap::new(),
-            gathering: Gathering::default(), paused: false, releasing: None, starved: None,
+            consumer,
+            notes,
+            to_lane,
+            topic: settings.topic,
+            credits: CREDITS,
+            generation: 0,
+            cursors: BTreeMap::new(),
+            gathering: Gathering::default(),
+            paused: false,
+            releasing: None,
+            starved: None,
         };
         let name = format!("kafka {}", settings.sink);
         let thread = std::thread::Builder::new().name(name).spawn(move || poller.run(&from_lane));

@@ -37,7 +37,10 @@ impl KafkaLog {
         Ok(Self { client: Arc::new(client), topic: topic.to_owned() })
     }
 
-    async fn ask<T: Send + 'static>(&self, question: impl FnOnce(&BaseConsumer, &str) -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&BaseConsumer, &str) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
         let (client, topic) = (Arc::clone(&self.client), self.topic.clone());
         match tokio::task::spawn_blocking(move || question(&client, &topic)).await {
             Ok(answer) => answer,
