@@ -5,7 +5,8 @@ use std::sync::Arc;
 use highwater_sql::catalog::Column;
 use highwater_sql::value::{EnumType, Type};
 use sqlx::postgres::types::Oid;
-use sqlx::{FromRow, PgConnection};
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row as _};
 
 use super::Error;
 
@@ -13,7 +14,7 @@ use super::Error;
 const HEADER_BYTES: i32 = 4;
 
 /// One column as the query below returns it.
-#[derive(Debug, FromRow)]
+#[derive(Debug)]
 struct Found {
     name: String,
     not_null: bool,
@@ -68,9 +69,10 @@ ORDER BY b.attnum";
 
 /// Columns that can be used, and name and type of those that cannot.
 pub(super) async fn read(connection: &mut PgConnection, table: Oid) -> Result<(Vec<Column>, Vec<(String, String)>), Error> {
-    let found: Vec<Found> = sqlx::query_as(COLUMNS).bind(table).fetch_all(connection).await?;
+    let rows = sqlx::query(COLUMNS).bind(table).fetch_all(connection).await?;
     let (mut columns, mut unsupported) = (Vec::new(), Vec::new());
-    for found in found {
+    for row in &rows {
+        let found = Found::from_row(row)?;
         match found.column_type() {
             Some(ty) => columns.push(Column { name: found.name, ty, not_null: found.not_null, collation_is_c: found.collation_is_c }),
             None => unsupported.push((found.name, found.declared)),
@@ -80,6 +82,21 @@ pub(super) async fn read(connection: &mut PgConnection, table: Oid) -> Result<(V
 }
 
 impl Found {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            name: row.try_get("name")?,
+            not_null: row.try_get("not_null")?,
+            declared: row.try_get("declared")?,
+            type_name: row.try_get("type_name")?,
+            is_array: row.try_get("is_array")?,
+            is_builtin: row.try_get("is_builtin")?,
+            is_enum: row.try_get("is_enum")?,
+            labels: row.try_get("labels")?,
+            typmod: row.try_get("typmod")?,
+            collation_is_c: row.try_get("collation_is_c")?,
+        })
+    }
+
     fn column_type(&self) -> Option<Type> {
         let ty = if self.is_enum {
             Type::Enum(Arc::new(EnumType { name: self.type_name.clone(), labels: self.labels.clone() }))

@@ -223,5 +223,10 @@ fn refusal(answer: &sqlx::postgres::PgDatabaseError, sql: &str) -> SelectError {
     SelectError { sqlstate: "42000", message: answer.message().to_owned(), position, hint: answer.hint().map(str::to_owned) }
 }
 
+/// Shared with the tests of other modules and with `tests/`.
+#[cfg(test)]
+#[path = "../../tests/support/postgres.rs"]
+pub(crate) mod test_server;
+
 #[cfg(test)]
 mod tests;

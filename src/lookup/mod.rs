@@ -21,7 +21,7 @@ use std::time::Duration;
 use highwater_sql::{LookupKey, LookupRow, Plan, RowError, Value};
 
 use crate::catalog::Database;
-use crate::metrics::{Counter, Metrics};
+use crate::metrics::Metrics;
 use cache::{Cache, Limits};
 use postgres::Loader;
 
@@ -64,11 +64,11 @@ struct One {
 }
 
 struct OneMetrics {
-    hit: Counter,
-    miss: Counter,
-    absent: Counter,
-    removed: Counter,
-    discarded: Counter,
+    hit: prometheus::IntCounter,
+    miss: prometheus::IntCounter,
+    absent: prometheus::IntCounter,
+    removed: prometheus::IntCounter,
+    discarded: prometheus::IntCounter,
     entries: prometheus::Gauge,
     all: Metrics,
     pipeline: String,
@@ -128,6 +128,13 @@ impl Lookups {
         let one = &self.lookups[lookup];
         one.cache.clear();
         one.metrics.cleared(&one.table, reason);
+    }
+
+    /// Changes of a lookup's table were lost: nothing is kept until [`Lookups::follow`].
+    fn lose(&self, lookup: usize) {
+        let one = &self.lookups[lookup];
+        one.cache.unfollow();
+        one.metrics.cleared(&one.table, "offsets_lost");
     }
 
     /// Changes are read from a point before this call.

@@ -110,6 +110,12 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static, R: Clone + Send + Sync + 'sta
         self.clear();
     }
 
+    /// Changes were lost: nothing counts, and nothing is kept until [`Cache::follow`].
+    pub fn unfollow(&self) {
+        self.lock().following = false;
+        self.clear();
+    }
+
     /// Rows kept, roughly.
     pub fn len(&self) -> u64 {
         self.rows.entry_count()

@@ -8,6 +8,7 @@
 use super::*;
 
 const KEY: u8 = 7;
+const NO_KEYS: [u8; 0] = [];
 
 const LIMITS: Limits = Limits { entries_max: 100, bytes_max: 10_000, age_max: Duration::from_secs(3600) };
 
@@ -185,7 +186,7 @@ fn a_change_before_a_load_began_does_not_discard_it() {
     let first = cache.begin(&[1]);
     cache.remove(&1);
     let second = cache.begin(&[1]);
-    assert_eq!(second.finish(|_| Some(5)), []);
+    assert_eq!(second.finish(|_| Some(5)), NO_KEYS);
     assert_eq!(first.finish(|_| Some(4)), [1]);
     assert_eq!(cache.get(&1), Some(5));
 }
@@ -198,14 +199,14 @@ fn clearing_forgets_rows_and_discards_loads_in_flight() {
     cache.clear();
     assert_eq!(load.finish(|_| Some(2)), [2]);
     assert_eq!((cache.get(&1), cache.get(&2)), (None, None));
-    assert_eq!(cache.begin(&[2]).finish(|_| Some(3)), []);
+    assert_eq!(cache.begin(&[2]).finish(|_| Some(3)), NO_KEYS);
     assert_eq!(cache.get(&2), Some(3));
 }
 
 #[test]
 fn nothing_is_kept_before_changes_are_followed() {
     let cache = Cache::new(LIMITS, |_: &u8, _: &u32| 1);
-    assert_eq!(cache.begin(&[1]).finish(|_| Some(1)), []);
+    assert_eq!(cache.begin(&[1]).finish(|_| Some(1)), NO_KEYS);
     assert_eq!(cache.get(&1), None);
     let load = cache.begin(&[1]);
     cache.follow();
