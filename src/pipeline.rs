@@ -15,7 +15,7 @@ use tracing::{error, info, info_span, warn};
 
 use crate::backoff::Backoff;
 use crate::catalog::Database;
-use crate::check;
+use crate::check::{self, State};
 use crate::config::{PipelineConfig, Problem, SinkConfig};
 use crate::dead_letter::DeadLetters;
 use crate::decode::RecordDecoder;
@@ -81,14 +81,14 @@ pub async fn run(configs: Vec<PipelineConfig>, options: Options, mut shutdown: w
     let mut tails = Vec::new();
     let started = async {
         for config in &configs {
-            status.set_waiting(&config.name, &["its check".to_owned()]);
+            status.set_waiting(&config.name, Some("its check"));
         }
         for config in configs {
             let Some(plan) = wait_until_fine(&config, &status, &mut shutdown).await? else { break };
             let pipeline = Pipeline { config: &config, plan, metrics: &metrics, status: &status, drain_max: options.drain_max };
             let (more, tail) = pipeline.start(&shutdown).map_err(|e| Error::Start(config.name.clone(), e))?;
             lanes.extend(more);
-            tails.extend(tail);
+            tails.push(tail);
         }
         Ok(())
     };
@@ -105,34 +105,31 @@ pub async fn run(configs: Vec<PipelineConfig>, options: Options, mut shutdown: w
 /// The checked plan, once nothing that can heal stands in the way; none when the process is to end before.
 async fn wait_until_fine(config: &PipelineConfig, status: &Status, shutdown: &mut watch::Receiver<bool>) -> Result<Option<Arc<Plan>>, Error> {
     let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
-    let mut waits_for = Vec::new();
+    let mut waited_for = String::new();
     loop {
         let report = tokio::select! {
             report = check::check(config) => report,
             _ = shutdown.wait_for(|stop| *stop) => return Ok(None),
         };
-        if report.is_contradiction() {
-            return Err(Error::Contradiction { pipeline: config.name.clone(), report: report.render(false) });
-        }
-        let waiting = report.waiting();
-        if waiting.is_empty() {
-            for warning in report.warnings() {
-                warn!(pipeline = config.name, "{warning}");
+        let waits_for = report.waiting_for();
+        match (report.state(), &report.plan) {
+            (State::Failed, _) => return Err(Error::Contradiction { pipeline: config.name.clone(), report: report.render(false) }),
+            (State::Ok | State::Warning, Some(plan)) => {
+                for warning in report.of(State::Warning) {
+                    warn!(pipeline = config.name, remedy = warning.remedy, "{}: {}", warning.subject, warning.text);
+                }
+                if !waited_for.is_empty() {
+                    info!(pipeline = config.name, "everything it waited for is there");
+                }
+                status.set_waiting(&config.name, None);
+                return Ok(Some(Arc::clone(plan)));
             }
-            status.set_waiting(&config.name, &[]);
-            if !waits_for.is_empty() {
-                info!(pipeline = config.name, "everything it waited for is there");
+            _ if waits_for != waited_for => {
+                warn!(pipeline = config.name, "waiting for {waits_for}");
+                status.set_waiting(&config.name, Some(&waits_for));
+                waited_for = waits_for;
             }
-            if let Some(plan) = report.plan {
-                return Ok(Some(plan));
-            }
-        }
-        if waiting != waits_for {
-            for what in &waiting {
-                warn!(pipeline = config.name, "waiting for {what}");
-            }
-            status.set_waiting(&config.name, &waiting);
-            waits_for = waiting;
+            _ => {}
         }
         tokio::select! {
             () = tokio::time::sleep(backoff.wait()) => {}
@@ -162,11 +159,11 @@ struct Pipeline<'a> {
 }
 
 impl Pipeline<'_> {
-    fn start(&self, shutdown: &watch::Receiver<bool>) -> Result<(Vec<Ended>, Option<Tail>), String> {
+    fn start(&self, shutdown: &watch::Receiver<bool>) -> Result<(Vec<Ended>, Tail), String> {
         let config = self.config;
         let database = Database::new(&config.source.postgres).map_err(|e| e.to_string())?;
         let lookups = Arc::new(Lookups::new(&config.name, &self.plan, database, self.metrics));
-        let tail = self.follow(&lookups)?;
+        let tail = Tail::start(config, &self.plan, Arc::clone(&lookups)).map_err(|e| e.to_string())?;
         let mut lanes = Vec::new();
         for sink in &config.sinks {
             let name = sink.name();
@@ -222,14 +219,14 @@ impl Unstarted<'_> {
             pipeline: pipeline.clone(),
             sink: sink_name.clone(),
         };
-        let dead_letters = DeadLetters::new(&config.source.kafka, &pipeline, &sink_name, self.pipeline.metrics.clone());
+        let dead_letters = DeadLetters::new(&config.source.kafka, &pipeline, &sink_name, &settings.topic, self.pipeline.metrics.clone());
         let parts = Parts {
             source: Source::open(settings, self.pipeline.metrics.clone()).map_err(|e| e.to_string())?,
             decoder: RecordDecoder::new(&self.select.plan.source_columns, &config.source.prefix),
             append_only: config.source.append_only,
             select: self.select,
             sink: Arc::new(sink),
-            dead_letters: Arc::new(dead_letters.map_err(|e| e.to_string())?),
+            dead_letters: Arc::new(dead_letters),
             metrics: self.metrics,
             drain_max: self.pipeline.drain_max,
         };

@@ -3,7 +3,7 @@
 //! One batch at a time: all keys of a lookup are asked for together, once each. A row that fails becomes a dead letter, its neighbours go on.
 //! Postgres not answering is waited for, with one line in the log per outage: nothing is sent with invented NULLs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
@@ -106,9 +106,9 @@ impl Select {
             let effect = match judged.work {
                 Work::Nothing => Effect::Nothing,
                 Work::Begin(boundary) => Effect::Begin(boundary),
-                Work::Park(record, class, error) => Effect::Park(dead_letter(record, class, error)),
+                Work::Park(record, class, error) => Effect::Park(DeadLetter::of_row(record, class, error)),
                 Work::Select(record, change) => match failed.remove(&n) {
-                    Some(error) => Effect::Park(dead_letter(record, "row", error)),
+                    Some(error) => Effect::Park(DeadLetter::of_row(record, "row", error)),
                     None => {
                         let (before, after) = results.remove(&n).unwrap_or_default();
                         Effect::Rows(record, change, before, after)
@@ -133,9 +133,8 @@ impl Select {
                 }
             });
         }
-        let mut wanted: Vec<LookupKey> = keys.iter().flatten().cloned().collect();
-        wanted.sort_unstable();
-        wanted.dedup();
+        let distinct: HashSet<&LookupKey> = keys.iter().flatten().collect();
+        let wanted: Vec<LookupKey> = distinct.into_iter().cloned().collect();
         let found = if wanted.is_empty() { HashMap::new() } else { self.load(lookup, &wanted).await };
         for (row, key) in before.iter_mut().chain(after).zip(keys) {
             row.found.push(match key.and_then(|key| found.get(&key)) {
@@ -181,8 +180,4 @@ impl Select {
             }
         }
     }
-}
-
-pub(super) fn dead_letter(record: Record, class: &'static str, error: RowError) -> DeadLetter {
-    DeadLetter { record, class, sqlstate: Some(error.sqlstate), column: error.column, message: error.message }
 }
