@@ -3,10 +3,13 @@
 //!
 //! `RECEIVER_SCREENSHOTS=DIRECTORY` also saves pictures of it.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use webhook_receiver::timestamp;
 
 use crate::support::browser::Browser;
@@ -332,6 +335,61 @@ async fn events_are_text_and_never_markup() {
             <= 390
     );
     receiver.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_works_behind_the_prefix_of_a_proxy() {
+    let Some(mut browser) = browser() else { return };
+    let receiver = Receiver::start("page-prefix").await;
+    let front = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}/some/prefix", front.local_addr().unwrap());
+    let behind = receiver.address;
+    let proxy = tokio::spawn(async move {
+        loop {
+            let (client, _) = front.accept().await.unwrap();
+            tokio::spawn(forward(client, behind));
+        }
+    });
+    receiver
+        .sender()
+        .deliver(&[recent("a", "insert", row("c-1", "play", "ios"), 7)])
+        .await;
+    browser.emulate_and_open(&base, 1280, false);
+    browser.wait_for(
+        "document.querySelector('[data-stat=unique]').textContent === '1'",
+        SOON,
+    );
+    receiver
+        .sender()
+        .deliver(&[recent("b", "insert", row("c-1", "play", "ios"), 7)])
+        .await;
+    browser.wait_for(
+        "document.querySelector('[data-stat=unique]').textContent === '2'",
+        SOON,
+    );
+    let links = browser
+        .evaluate("[...document.querySelectorAll('nav a')].map(link => link.href.split('?')[0])");
+    let expected = ["stats", "events", "export", "health"].map(|path| format!("{base}/{path}"));
+    assert_eq!(links, json!(expected));
+    proxy.abort();
+    receiver.stop().await;
+}
+
+/// One request through a proxy that takes its prefix away and knows no other path.
+async fn forward(mut client: TcpStream, behind: SocketAddr) -> Option<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(client.read_u8().await.ok()?);
+    }
+    let head = String::from_utf8(head).ok()?;
+    let rest = head.strip_prefix("GET /some/prefix/")?;
+    let mut server = TcpStream::connect(behind).await.ok()?;
+    let request = format!("GET /{}", rest.replacen("keep-alive", "close", 1));
+    server.write_all(request.as_bytes()).await.ok()?;
+    tokio::io::copy_bidirectional(&mut client, &mut server)
+        .await
+        .ok()?;
+    Some(())
 }
 
 impl Browser {

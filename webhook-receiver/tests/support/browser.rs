@@ -22,6 +22,7 @@ pub struct Browser {
     messages: mpsc::Receiver<Value>,
     next: u64,
     session: Option<String>,
+    is_loaded: bool,
     /// What the pages reported: exceptions, errors in the console, refused loads.
     pub complaints: Vec<String>,
     _profile: TempDir,
@@ -83,12 +84,13 @@ impl Browser {
             messages,
             next: 0,
             session: None,
+            is_loaded: false,
             complaints,
             _profile: profile,
         })
     }
 
-    /// Opens a page in a new tab and goes on with it.
+    /// Opens a page in a new tab, waits until it stands, and goes on with it.
     pub fn open(&mut self, url: &str) {
         self.session = None;
         let target = self.call("Target.createTarget", json!({ "url": "about:blank" }));
@@ -102,7 +104,12 @@ impl Browser {
         for domain in ["Runtime", "Log", "Page"] {
             self.call(&format!("{domain}.enable"), json!({}));
         }
+        self.is_loaded = false;
         self.call("Page.navigate", json!({ "url": url }));
+        while !self.is_loaded {
+            let message = self.messages.recv_timeout(ANSWER_TIMEOUT).unwrap();
+            self.listen(&message);
+        }
     }
 
     /// The size of the window and the colour scheme.
@@ -177,6 +184,7 @@ impl Browser {
     }
 
     fn listen(&mut self, message: &Value) {
+        self.is_loaded |= message["method"] == "Page.domContentEventFired";
         let entry = &message["params"]["entry"];
         let is_complaint = match message["method"].as_str() {
             Some("Runtime.exceptionThrown") => true,
