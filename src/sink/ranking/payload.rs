@@ -183,8 +183,8 @@ mod tests {
             (row("a", 1.0, i64::MAX), "22008", "at"),
             (row("a", 1.0, i64::MIN), "22008", "at"),
             (row("a", 1.0, i64::MAX - 1), "22008", "at"),
-            (row("a", 9_007_199_254_740.992, AT_US), "22003", "score"),
-            (row("a", -9_007_199_254_740.992, AT_US), "22003", "score"),
+            (row("a", 9_007_199_254_741.0, AT_US), "22003", "score"),
+            (row("a", -9_007_199_254_741.0, AT_US), "22003", "score"),
             (row(&long, 1.0, AT_US), "54000", "member"),
         ] {
             for (before, after) in [(&good, &bad), (&bad, &good)] {
@@ -193,7 +193,7 @@ mod tests {
             }
         }
         assert!(sums(&payload).is_empty());
-        payload.add(&layout(), None, Some(&row("a", 9_007_199_254_740.991, AT_US))).unwrap();
+        payload.add(&layout(), None, Some(&row("a", 9_007_199_254_740.0, AT_US))).unwrap();
     }
 
     #[test]

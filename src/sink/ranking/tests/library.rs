@@ -69,7 +69,7 @@ impl Bench {
     /// What a reader sees, in units of the scale: redis-cli prints 17 digits, for example `8.0030000000000001`.
     fn top(&mut self) -> Vec<(String, i64)> {
         let list: Vec<String> = run(&mut self.connection, &["ZRANGE", "top", "0", "-1", "WITHSCORES"]);
-        list.chunks(2).map(|pair| (pair[0].clone(), (pair[1].parse::<f64>().unwrap() * 1000.0).round() as i64)).collect()
+        list.chunks(2).map(|pair| (pair[0].clone(), thousandths(&pair[1]))).collect()
     }
 
     fn state(&mut self) -> State {
@@ -85,6 +85,11 @@ impl Bench {
         let keys: Vec<String> = self.ask(&["KEYS", "*"]);
         keys.into_iter().map(|key| (key.clone(), self.ask(&["DUMP", &key]))).collect()
     }
+}
+
+#[allow(clippy::cast_possible_truncation)]
+fn thousandths(score: &str) -> i64 {
+    (score.parse::<f64>().unwrap() * 1000.0).round() as i64
 }
 
 fn sums<'a>(entries: &[(i64, &'a str, i128, i64)]) -> Vec<(i64, &'a str, Sum)> {

@@ -282,7 +282,7 @@ impl Chance {
         let pipeline = self.one(&[0, 0, 0, 1, 2]);
         let fingerprint = format!("pipeline {pipeline}");
         let topic = self.one(&["t1", "t1", "t1", "t2"]).to_owned();
-        let boundary = self.often(40).then(|| Boundary { lsn: 7, run_tx: Some(3), arrived_ms: 0, commit_us: 0, ended: false });
+        let boundary = self.often(40).then_some(Boundary { lsn: 7, run_tx: Some(3), arrived_ms: 0, commit_us: 0, ended: false });
         let partitions = self.rng.random_range(1..4);
         let mut offsets = || {
             let start = self.rng.random_range(0..30);
