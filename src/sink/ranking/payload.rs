@@ -92,9 +92,10 @@ fn contribution<'a>(layout: &Layout, row: &'a [Value]) -> Result<Option<Contribu
         let message = format!("score out of range: it must be within 2^53 units of 10^-{}", layout.scale);
         return Err(RowError::new("22003", message).in_column(&layout.score.name));
     }
-    let bucket_ms = time.unix_micros().and_then(|us| bucket_ms(us, layout.bucket_ms)).ok_or_else(|| {
-        RowError::new("22008", "timestamp out of range: it is in no window").in_column(&layout.time.name)
-    })?;
+    let bucket_ms = time
+        .unix_micros()
+        .and_then(|us| bucket_ms(us, layout.bucket_ms))
+        .ok_or_else(|| RowError::new("22008", "timestamp out of range: it is in no window").in_column(&layout.time.name))?;
     let member = member.to_text(&layout.member.ty);
     if member.len() > MEMBER_BYTES_MAX {
         let message = format!("member of {} bytes is longer than {MEMBER_BYTES_MAX}", member.len());

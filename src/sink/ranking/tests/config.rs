@@ -9,7 +9,8 @@ const SQL: &str = "SELECT o.id, o.customer, o.amount, o.amount::numeric(9,2) AS 
     FROM orders o LEFT JOIN customers c ON c.id = o.customer";
 
 fn table(name: &str, columns: &[(&str, Type)]) -> Table {
-    let column = |(name, ty): &(&str, Type)| Column { name: (*name).to_owned(), ty: ty.clone(), not_null: *name == "id", collation_is_c: true };
+    let column =
+        |(name, ty): &(&str, Type)| Column { name: (*name).to_owned(), ty: ty.clone(), not_null: *name == "id", collation_is_c: true };
     Table {
         schema: "public".to_owned(),
         name: name.to_owned(),
@@ -31,7 +32,11 @@ fn plan(sql: &str) -> Plan {
         ("document", Type::Jsonb),
     ];
     let customers = [("id", Type::Int8), ("region", Type::Text), ("factor", Type::Int4), ("since", Type::Date)];
-    highwater_sql::check::check(sql, &Catalog { tables: vec![table("orders", &orders), table("customers", &customers)], default_collation_is_c: true }).unwrap()
+    highwater_sql::check::check(
+        sql,
+        &Catalog { tables: vec![table("orders", &orders), table("customers", &customers)], default_collation_is_c: true },
+    )
+    .unwrap()
 }
 
 fn section(changes: &str) -> RankingConfig {
@@ -59,9 +64,18 @@ fn a_good_section_has_no_problems_and_documented_defaults() {
 #[test]
 fn what_cannot_be_is_refused_with_a_remedy() {
     for (changes, expected) in [
-        ("member = \"custom\"", "member: the SELECT has no column custom; name one of id, customer, amount, exact, at, free, note, document, region, factor, since"),
-        ("member = \"free\"", "member: free is of type numeric, whose equal values can have different texts; write free::text in the SELECT"),
-        ("member = \"document\"", "member: document is of type jsonb, whose equal values can have different texts; write document::text in the SELECT"),
+        (
+            "member = \"custom\"",
+            "member: the SELECT has no column custom; name one of id, customer, amount, exact, at, free, note, document, region, factor, since",
+        ),
+        (
+            "member = \"free\"",
+            "member: free is of type numeric, whose equal values can have different texts; write free::text in the SELECT",
+        ),
+        (
+            "member = \"document\"",
+            "member: document is of type jsonb, whose equal values can have different texts; write document::text in the SELECT",
+        ),
         ("score = \"note\"", "score: note is of type text; name a column that is a number"),
         ("time = \"id\"", "time: id is of type bigint; name a column that is a timestamp or a date"),
         ("bucket = \"7s\"", "window: 10m is not a multiple of bucket, 7s; choose a bucket that divides the window"),
@@ -69,7 +83,10 @@ fn what_cannot_be_is_refused_with_a_remedy() {
         ("bucket = \"0s\"", "bucket: is nothing; write at least \"1ms\""),
         ("window = \"0s\"", "window: 0s is not a multiple of bucket, 10s; choose a bucket that divides the window"),
         ("scale = 16", "scale: 16 digits are too many; write 0 to 15"),
-        ("key = \"a{b}\"", "key: \"a{b}\" cannot be the key of a ranking; write 1 to 512 bytes without braces: the internal keys put it in braces to share its slot"),
+        (
+            "key = \"a{b}\"",
+            "key: \"a{b}\" cannot be the key of a ranking; write 1 to 512 bytes without braces: the internal keys put it in braces to share its slot",
+        ),
         ("redis = \"http://user:hunter2@db\"", "redis: is not a URL of Redis; write redis://user:password@host:port/db (without TLS)"),
     ] {
         assert_eq!(problems(changes, false), [expected], "{changes}");
@@ -83,7 +100,10 @@ fn what_cannot_be_is_refused_with_a_remedy() {
 fn rankings_that_read_lookups_need_an_append_only_source() {
     for changes in ["member = \"region\"", "score = \"factor\"", "time = \"since\""] {
         let [problem] = &problems(changes, false)[..] else { panic!("{changes}") };
-        assert!(problem.contains("reads a lookup table, whose rows change; rank by columns of the FROM table, or set source.append_only"), "{problem}");
+        assert!(
+            problem.contains("reads a lookup table, whose rows change; rank by columns of the FROM table, or set source.append_only"),
+            "{problem}"
+        );
         assert_eq!(problems(changes, true), Vec::<String>::new());
     }
     for sql in [SQL.replace("LEFT JOIN", "JOIN"), format!("{SQL} WHERE c.region = 'north'")] {

