@@ -2,11 +2,16 @@
 //!
 //! Labels: `pipeline` and `sink` (the sink's name) on everything a lane does; `partition`, `class`, `table` where the name says so.
 
-use prometheus::core::{AtomicU64, GenericCounter};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use prometheus::core::Collector;
 use prometheus::{Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 
-/// A counter child.
-pub type Counter = GenericCounter<AtomicU64>;
+use crate::sink::Written;
+
+/// A counter with its labels.
+pub type Counter = prometheus::IntCounter;
 
 macro_rules! metrics {
     ($($(#[doc = $help:literal])+ $field:ident: $kind:ident($name:literal, [$($label:literal),*] $(, $buckets:expr)?);)+) => {
@@ -74,6 +79,8 @@ metrics! {
     lookup_removed: IntCounterVec("highwater_lookup_removed_total", ["pipeline", "table"]);
     /// Lookup loads thrown away because a change for one of their keys came meanwhile.
     lookup_discarded: IntCounterVec("highwater_lookup_loads_discarded_total", ["pipeline", "table"]);
+    /// Times a lookup cache was cleared, by reason: truncate, snapshot, undecodable, offsets_lost.
+    lookup_cleared: IntCounterVec("highwater_lookup_cleared_total", ["pipeline", "table", "reason"]);
     /// Entries in the lookup cache.
     lookup_entries: GaugeVec("highwater_lookup_entries", ["pipeline", "table"]);
     /// 1 when the lane has its partitions and is within its lag.
@@ -86,6 +93,114 @@ impl Metrics {
         let mut buffer = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut buffer)?;
         Ok(String::from_utf8_lossy(&buffer).into_owned())
+    }
+}
+
+/// The metrics of one lane, and whether it is ready.
+#[derive(Debug)]
+pub struct LaneMetrics {
+    metrics: Metrics,
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The sink's name.
+    pub sink: String,
+    ready: AtomicBool,
+}
+
+impl LaneMetrics {
+    /// Labels for one lane.
+    pub fn new(metrics: Metrics, pipeline: &str, sink: &str) -> Self {
+        let lane = Self { metrics, pipeline: pipeline.to_owned(), sink: sink.to_owned(), ready: AtomicBool::new(false) };
+        lane.set_ready(false);
+        lane.set_outage(false);
+        lane
+    }
+
+    fn labels(&self) -> [&str; 2] {
+        [&self.pipeline, &self.sink]
+    }
+
+    fn labels_and<'a>(&'a self, label: &'a str) -> [&'a str; 3] {
+        [&self.pipeline, &self.sink, label]
+    }
+
+    /// A record was judged.
+    pub fn event(&self, verdict: &str) {
+        self.metrics.events.with_label_values(&self.labels_and(verdict)).inc();
+    }
+
+    /// A neighbour did not answer.
+    pub fn retry(&self, neighbour: &str) {
+        self.metrics.retries.with_label_values(&self.labels_and(neighbour)).inc();
+    }
+
+    /// This process began an epoch of a ranking.
+    pub fn epoch_begun(&self, reason: &str) {
+        self.metrics.epochs.with_label_values(&self.labels_and(reason)).inc();
+    }
+
+    /// Whether a ranking is being rebuilt beside the served one.
+    pub fn set_rebuilding(&self, rebuilding: bool) {
+        self.metrics.rebuilding.with_label_values(&self.labels()).set(i64::from(rebuilding));
+    }
+
+    /// The sink refused a batch because its progress had moved.
+    pub fn moved(&self) {
+        self.metrics.moved.with_label_values(&self.labels()).inc();
+    }
+
+    /// A call to the sink begins with that many records.
+    pub fn batch_records(&self, records: usize) {
+        let records = u32::try_from(records).unwrap_or(u32::MAX);
+        self.metrics.batch_records.with_label_values(&self.labels()).observe(f64::from(records));
+    }
+
+    /// A call to the sink made these commits durable.
+    pub fn written(&self, took: Duration, written: &Written, commits_us: &[i64]) {
+        self.metrics.write_seconds.with_label_values(&self.labels()).observe(took.as_secs_f64());
+        self.metrics.late.with_label_values(&self.labels()).inc_by(written.late);
+        let now_us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_micros()).unwrap_or(i64::MAX));
+        let latency = self.metrics.commit_to_sink_seconds.with_label_values(&self.labels());
+        for commit_us in commits_us {
+            let micros = u64::try_from(now_us.saturating_sub(*commit_us)).unwrap_or(0);
+            latency.observe(Duration::from_micros(micros).as_secs_f64());
+        }
+    }
+
+    /// The sink answers, or not.
+    pub fn set_outage(&self, outage: bool) {
+        self.metrics.outage.with_label_values(&self.labels()).set(i64::from(outage));
+    }
+
+    /// The lane has its partitions and reads.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Relaxed);
+        self.metrics.ready.with_label_values(&self.labels()).set(i64::from(ready));
+    }
+
+    /// The lane has its partitions, reads, and is within `lag_max` records of their end.
+    pub fn is_ready(&self, lag_max: i64) -> bool {
+        self.ready.load(Ordering::Relaxed) && self.lag() <= lag_max
+    }
+
+    /// These partitions are another's now.
+    pub fn clear_lag(&self, partitions: &[i32]) {
+        for partition in partitions {
+            // An error says that there was none.
+            drop(self.metrics.lag.remove_label_values(&self.labels_and(&partition.to_string())));
+        }
+    }
+
+    /// Records between what was handed to the lane and the end, over its partitions, as of the last second.
+    fn lag(&self) -> i64 {
+        let families = self.metrics.lag.collect();
+        let samples = families.iter().flat_map(|f| f.get_metric());
+        let mine = |m: &&prometheus::proto::Metric| {
+            let has = |name: &str, value: &str| m.get_label().iter().any(|l| l.name() == name && l.value() == value);
+            has("pipeline", &self.pipeline) && has("sink", &self.sink)
+        };
+        #[allow(clippy::cast_possible_truncation, reason = "a count of records, as Prometheus keeps it")]
+        samples.filter(mine).map(|m| m.get_gauge().get_value() as i64).sum()
     }
 }
 

@@ -192,7 +192,13 @@ fn name_of(change: &Change) -> u64 {
 pub fn decide(change: &Change, arrived_ms: i64, policy: Policy, boundary: Option<&Boundary>, mark: &mut Mark) -> Verdict {
     match (change.op, policy) {
         (Op::Message, _) => Verdict::Ignored,
-        (Op::Read, Policy::Events { snapshot }) => if snapshot { Verdict::Count } else { Verdict::Ignored },
+        (Op::Read, Policy::Events { snapshot }) => {
+            if snapshot {
+                Verdict::Count
+            } else {
+                Verdict::Ignored
+            }
+        }
         (Op::Truncate, Policy::Events { .. }) => Verdict::Count,
         (Op::Read, Policy::Boundaries) if change.snapshot == Snapshot::Incremental => Verdict::Ignored,
         (Op::Read, Policy::Boundaries) => {
@@ -201,7 +207,11 @@ pub fn decide(change: &Change, arrived_ms: i64, policy: Policy, boundary: Option
                 Some(b) if found.rank() == b.rank() && b.run_tx.is_some() => Verdict::Count,
                 // Runs are begun by one clock, so a later one with a smaller LSN is of a restored database.
                 Some(b) if !found.exceeds(boundary) => {
-                    if b.run_tx.is_some() && found.commit_us > b.commit_us && found.lsn < b.lsn { Verdict::WentBack } else { Verdict::Ignored }
+                    if b.run_tx.is_some() && found.commit_us > b.commit_us && found.lsn < b.lsn {
+                        Verdict::WentBack
+                    } else {
+                        Verdict::Ignored
+                    }
                 }
                 _ => Verdict::Begin(found),
             }
@@ -211,7 +221,13 @@ pub fn decide(change: &Change, arrived_ms: i64, policy: Policy, boundary: Option
             if found.exceeds(boundary) { Verdict::Begin(found) } else { Verdict::Ignored }
         }
         (Op::Create | Op::Update | Op::Delete, _) => match boundary {
-            Some(b) if !b.admits(change, arrived_ms) => if mark.went_back(change) { Verdict::WentBack } else { Verdict::Ignored },
+            Some(b) if !b.admits(change, arrived_ms) => {
+                if mark.went_back(change) {
+                    Verdict::WentBack
+                } else {
+                    Verdict::Ignored
+                }
+            }
             _ => mark.pass(change),
         },
     }
@@ -219,4 +235,210 @@ pub fn decide(change: &Change, arrived_ms: i64, policy: Policy, boundary: Option
 
 fn found_at(change: &Change, arrived_ms: i64, run_tx: Option<u64>, lsn: u64) -> Boundary {
     Boundary { lsn, run_tx, arrived_ms, commit_us: change.commit_us, ended: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::change::Position;
+
+    const EVENTS: Policy = Policy::Events { snapshot: false };
+    const RANKING: Policy = Policy::Boundaries;
+
+    fn change(op: Op, first: Option<u64>, own: u64, key: &str, commit_us: i64) -> Change {
+        let key = (op != Op::Truncate).then(|| Bytes::copy_from_slice(key.as_bytes()));
+        let position = Position { first, own };
+        Change { op, position, commit_us, snapshot: Snapshot::No, run: (own, 7), key, before: None, after: None }
+    }
+
+    fn row(lsn: u64, tx: u64, commit_us: i64) -> Change {
+        let snapshot = Snapshot::Row;
+        Change { run: (lsn, tx), snapshot, ..change(Op::Read, None, lsn, "k", commit_us) }
+    }
+
+    fn run(lsn: u64, tx: u64, arrived_ms: i64) -> Boundary {
+        Boundary { lsn, run_tx: Some(tx), arrived_ms, commit_us: 1_000, ended: false }
+    }
+
+    fn truncate(lsn: u64) -> Boundary {
+        Boundary { lsn, run_tx: None, arrived_ms: 50, commit_us: 1_000, ended: true }
+    }
+
+    /// Judges in order on one mark.
+    fn verdicts(changes: &[Change], boundary: Option<&Boundary>) -> Vec<Verdict> {
+        let mut mark = Mark::default();
+        changes.iter().map(|c| decide(c, 100, RANKING, boundary, &mut mark)).collect()
+    }
+
+    #[test]
+    fn what_is_sent_again_is_a_duplicate_and_what_follows_counts() {
+        let life = || {
+            [change(Op::Create, Some(10), 11, "a", 1), change(Op::Update, Some(10), 12, "a", 1), change(Op::Create, Some(20), 21, "b", 2)]
+        };
+        let again: Vec<_> = life().into_iter().chain(life()).chain([change(Op::Delete, Some(30), 31, "b", 3)]).collect();
+        let (count, duplicate) = (Verdict::Count, Verdict::Duplicate);
+        let expected = [&count, &count, &count, &duplicate, &duplicate, &duplicate, &count];
+        assert_eq!(verdicts(&again, None).iter().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn records_at_one_position_are_told_apart_by_key_and_operation() {
+        let moved_key = [
+            change(Op::Delete, Some(10), 11, "a", 1),
+            change(Op::Create, Some(10), 11, "b", 1),
+            change(Op::Create, Some(10), 11, "a", 1),
+            change(Op::Create, Some(10), 11, "b", 1),
+        ];
+        assert_eq!(verdicts(&moved_key, None), [Verdict::Count, Verdict::Count, Verdict::Count, Verdict::Duplicate]);
+    }
+
+    #[test]
+    fn a_null_first_element_reads_as_the_events_own_position() {
+        // Until the first commit after a connector's first start; then the same transaction is sent again with the same nulls.
+        let first_transaction =
+            [change(Op::Create, None, 50, "a", 5), change(Op::Create, None, 52, "b", 5), change(Op::Create, None, 50, "a", 5)];
+        assert_eq!(verdicts(&first_transaction, None), [Verdict::Count, Verdict::Count, Verdict::Duplicate]);
+    }
+
+    #[test]
+    fn a_connector_that_began_anew_counts_from_a_new_mark() {
+        let lives = [
+            change(Op::Create, Some(900), 901, "a", 5),
+            change(Op::Create, None, 700, "b", 6),
+            change(Op::Create, Some(700), 710, "c", 7),
+            change(Op::Create, None, 700, "b", 6),
+        ];
+        assert_eq!(verdicts(&lives, None), [Verdict::Count, Verdict::BeganAnew, Verdict::Count, Verdict::Duplicate]);
+    }
+
+    #[test]
+    fn positions_that_went_back_under_later_commits_stop_the_lane() {
+        let restored = [change(Op::Create, Some(900), 901, "a", 5), change(Op::Create, Some(300), 301, "b", 6)];
+        assert_eq!(verdicts(&restored, None)[1], Verdict::WentBack);
+        // Also below the boundary, once something counted.
+        let restored = [change(Op::Create, Some(900), 901, "a", 5), change(Op::Create, Some(300), 301, "b", 6)];
+        assert_eq!(verdicts(&restored, Some(&run(800, 7, 90)))[1], Verdict::WentBack);
+    }
+
+    #[test]
+    fn a_greater_boundary_begins_and_a_smaller_or_equal_one_does_not() {
+        let judge = |change: &Change, boundary| decide(change, 100, RANKING, boundary, &mut Mark::default());
+        let begun = |verdict| matches!(verdict, Verdict::Begin(_));
+        assert!(begun(judge(&row(100, 7, 1), None)));
+        assert!(begun(judge(&row(100, 8, 1), Some(&run(100, 7, 0)))), "started again: same LSN, later transaction");
+        assert_eq!(judge(&row(100, 7, 1), Some(&run(100, 7, 0))), Verdict::Count);
+        assert_eq!(judge(&row(100, 6, 1), Some(&run(100, 7, 0))), Verdict::Ignored);
+        assert_eq!(judge(&row(90, 9, 1), Some(&run(100, 7, 0))), Verdict::Ignored);
+        assert_eq!(judge(&row(90, 9, 2_000), Some(&run(100, 7, 0))), Verdict::WentBack, "a later run with a smaller LSN");
+        assert_eq!(judge(&row(100, 9, 1), Some(&truncate(200))), Verdict::Ignored);
+        let truncated = |own| change(Op::Truncate, Some(1), own, "", 1);
+        assert!(begun(judge(&truncated(100), Some(&run(90, 7, 0)))));
+        assert_eq!(judge(&truncated(100), Some(&truncate(100))), Verdict::Ignored, "sent again on another partition");
+        let incremental = Change { snapshot: Snapshot::Incremental, ..row(500, 9, 1) };
+        assert_eq!(judge(&incremental, Some(&run(100, 7, 0))), Verdict::Ignored);
+    }
+
+    #[test]
+    fn a_streamed_record_counts_only_after_the_boundary() {
+        let at = |first, own, arrived, boundary: &Boundary| {
+            decide(&change(Op::Create, first, own, "a", 1), arrived, RANKING, Some(boundary), &mut Mark::default())
+        };
+        let snapshot = run(100, 7, 50);
+        assert_eq!(at(Some(100), 90, 0, &snapshot), Verdict::Count, "its rows are below S, its commit is not");
+        assert_eq!(at(Some(99), 150, 60, &snapshot), Verdict::Ignored, "only commits are ordered across transactions");
+        assert_eq!(at(None, 100, 0, &snapshot), Verdict::Count);
+        assert_eq!(at(None, 99, 50, &snapshot), Verdict::Count, "open while the slot was created, arrived after the run began");
+        assert_eq!(at(None, 99, 49, &snapshot), Verdict::Ignored);
+        assert_eq!(at(Some(1), 101, 0, &truncate(100)), Verdict::Count);
+        assert_eq!(at(Some(1), 100, 0, &truncate(100)), Verdict::Ignored);
+    }
+
+    #[test]
+    fn ignored_records_do_not_move_the_mark() {
+        let snapshot = run(100, 7, 50);
+        let records = [change(Op::Create, Some(99), 150, "a", 1), change(Op::Create, Some(100), 90, "b", 1)];
+        assert_eq!(verdicts(&records, Some(&snapshot)), [Verdict::Ignored, Verdict::Count]);
+    }
+
+    #[test]
+    fn events_know_no_boundaries() {
+        let judge = |change: &Change, policy| decide(change, 100, policy, None, &mut Mark::default());
+        assert_eq!(judge(&row(100, 7, 1), EVENTS), Verdict::Ignored);
+        assert_eq!(judge(&row(100, 7, 1), Policy::Events { snapshot: true }), Verdict::Count);
+        assert_eq!(judge(&change(Op::Truncate, None, 5, "", 1), EVENTS), Verdict::Count);
+        assert_eq!(judge(&change(Op::Message, None, 5, "", 1), EVENTS), Verdict::Ignored);
+    }
+
+    #[test]
+    fn a_mark_cut_to_a_limit_keeps_its_newest_records() {
+        let mut mark = Mark::default();
+        let keys: Vec<String> = (0..300).map(|n| format!("k{n}")).collect();
+        for key in &keys {
+            mark.pass(&change(Op::Create, Some(1), 2, key, 3));
+        }
+        let text = mark.encode(4_000);
+        assert!(text.len() <= 4_000);
+        let mut cut = Mark::decode(&text).unwrap();
+        assert_eq!(cut.pass(&change(Op::Create, Some(1), 2, "k299", 3)), Verdict::Duplicate);
+        assert_eq!(cut.pass(&change(Op::Create, Some(1), 2, "k0", 3)), Verdict::Count);
+    }
+
+    proptest! {
+        #[test]
+        fn marks_and_boundaries_survive_their_text(
+            records in prop::collection::vec((any::<Option<u64>>(), any::<u64>(), "[a-c]", any::<i64>()), 0..20),
+            boundary in (any::<u64>(), any::<Option<u64>>(), any::<i64>(), any::<i64>(), any::<bool>()),
+        ) {
+            let mut mark = Mark::default();
+            for (first, own, key, commit_us) in &records {
+                mark.pass(&change(Op::Create, *first, *own, key, *commit_us));
+                prop_assert_eq!(Mark::decode(&mark.encode(usize::MAX)), Some(mark.clone()));
+            }
+            let (lsn, run_tx, arrived_ms, commit_us, ended) = boundary;
+            let boundary = Boundary { lsn, run_tx, arrived_ms, commit_us, ended };
+            prop_assert_eq!(Boundary::decode(&boundary.encode()), Some(boundary));
+        }
+
+        #[test]
+        fn no_text_is_a_panic(text in "[0-9;,a-f]{0,60}") {
+            let _ = (Mark::decode(&text), Boundary::decode(&text));
+        }
+
+        /// Whatever part of a log Debezium sends again, and however often, every record counts exactly once.
+        #[test]
+        fn every_record_counts_once_however_often_its_tail_is_sent_again(
+            steps in prop::collection::vec((0..3u64, 0..3u64, 0..3usize), 1..40),
+            resumes in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 0..6),
+        ) {
+            let (mut first, mut own, mut log) = (10, 10, Vec::new());
+            for (commit, lsn, key) in steps {
+                first += commit;
+                own = if commit > 0 { first + 1 } else { own + lsn };
+                let name = (first, own, key);
+                if !log.contains(&name) {
+                    log.push(name);
+                }
+            }
+            let mut sent = log.clone();
+            for (upto, from) in resumes {
+                let upto = upto.index(sent.len());
+                let from = from.index(upto + 1);
+                let again = sent[from..].to_vec();
+                sent.truncate(upto + 1);
+                sent.extend(again);
+            }
+            let mut mark = Mark::default();
+            let mut counted = Vec::new();
+            for (first, own, key) in sent {
+                let record = change(Op::Create, Some(first), own, ["a", "b", "c"][key], i64::try_from(first).unwrap());
+                if decide(&record, 0, RANKING, None, &mut mark) == Verdict::Count {
+                    counted.push((first, own, key));
+                }
+            }
+            prop_assert_eq!(counted, log);
+        }
+    }
 }

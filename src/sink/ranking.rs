@@ -1,1 +1,322 @@
-//! skeleton
+//! A rolling ranking in Redis: the sum of a score by member over a sliding window, exactly once in effect.
+//!
+//! Readers use one sorted set, `ZREVRANGE key 0 9 WITHSCORES`. What makes it right lives beside it under internal keys and changes only
+//! in the functions of `redis/highwater.lua`: contributions by bucket of event time, totals, the progress of every partition, and the
+//! **floor**, the window's start, which only moves forward and by Redis' clock.
+//!
+//! What it promises: a batch and its progress are one atomic call that counts once, whoever sends it again. What cannot be continued
+//! (another pipeline, topic or Redis process, a snapshot run, a truncate) begins an **epoch**, which is built beside the served one and
+//! swapped in when it has caught up: readers never see half a ranking, and an older one only after Redis itself lost writes.
+//!
+//! What it does not do: retry, or decide what a record means; that is the lane's and [`crate::progress`]'s.
+
+mod config;
+
+mod epoch;
+
+mod function;
+
+mod payload;
+
+mod server;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use highwater_sql::{Plan, RowError};
+use tokio::sync::Mutex;
+use tracing::info;
+
+pub use config::RankingConfig;
+pub use payload::Payload;
+
+use crate::config::{Problem, SecretUrl};
+use crate::metrics::LaneMetrics;
+use crate::progress::Boundary;
+use crate::sink::{Batch, Error, Policy, Progress, Resume, Selected, Sink, Slice, Written};
+use crate::source::Log;
+use config::Layout;
+use epoch::{Decision, Reason};
+use function::{Done, Epoch, Functions, Identity, Reply, Role, State};
+use server::Session;
+
+/// How often the epoch may be another one while it is being adopted, before the lane waits a while.
+const ADOPT_TRIES_MAX: usize = 8;
+/// Calls of one tick while there is more to drain.
+const TICK_CALLS_MAX: usize = 40;
+
+/// The sink of one lane.
+pub struct Ranking<L> {
+    url: SecretUrl,
+    layout: Layout,
+    functions: Functions,
+    log: L,
+    metrics: Arc<LaneMetrics>,
+    held: Mutex<Held>,
+}
+
+/// What is known of the other end.
+struct Held {
+    session: Option<Session>,
+    adopted: Option<Adopted>,
+    /// No epoch was adopted since the process started: this engine may replace what another pipeline left.
+    starting: bool,
+}
+
+/// The epoch that batches are sent to.
+struct Adopted {
+    id: String,
+    topic: String,
+    ended: bool,
+    /// Partitions that the epoch does not know: their first offset, where it expects 0.
+    unknown: BTreeMap<i32, i64>,
+}
+
+impl<L: Log> Ranking<L> {
+    /// A ranking that has not connected yet.
+    pub fn new(config: &RankingConfig, plan: &Plan, sql: &str, log: L, metrics: Arc<LaneMetrics>) -> Result<Self, Vec<Problem>> {
+        let held = Held { session: None, adopted: None, starting: true };
+        Ok(Self {
+            url: config.redis.clone(),
+            layout: config.layout(plan, sql)?,
+            functions: Functions::new(&config.key),
+            log,
+            metrics,
+            held: Mutex::new(held),
+        })
+    }
+
+    /// The same with this clock instead of the server's; for tests.
+    #[must_use]
+    pub fn at(mut self, unix_ms: i64) -> Self {
+        self.functions = self.functions.at(unix_ms);
+        self
+    }
+
+    /// Begins an epoch whatever is stored: what `highwater replay` does. Call it with no lane of this process running on the ranking.
+    pub async fn replay(&self) -> Result<(), Error> {
+        let mut held = self.held.lock().await;
+        let held = &mut *held;
+        let session = connected(&mut held.session, &self.url, held.starting).await?;
+        let state = session.call(&self.functions.state()).await?;
+        let topic = self.log.id().await.map_err(unanswered)?;
+        let boundary = epoch::carried(state_epoch(&state), &topic);
+        self.begin_epoch(session, &state, topic, boundary, Reason::Replay).await
+    }
+
+    /// Begins an epoch if the state is still this one; if it is not, somebody else's is adopted.
+    async fn begin_epoch(
+        &self,
+        session: &mut Session,
+        state: &State,
+        topic: String,
+        boundary: Option<Boundary>,
+        reason: Reason,
+    ) -> Result<(), Error> {
+        let identity = Identity { run_id: session.run_id.clone(), fingerprint: self.layout.fingerprint.clone(), topic };
+        let new = epoch::plan(&self.log, &self.layout, state, identity, boundary).await.map_err(unanswered)?;
+        let old = state.current.as_ref().map_or("", |current| &current.id);
+        if let Reply::Done(done) = session.call(&self.functions.begin(old, &new)).await? {
+            self.metrics.epoch_begun(reason.label());
+            info!(epoch = new.id, reason = reason.label(), boundary = ?new.boundary, partitions = ?new.partitions, "a new epoch begins");
+            self.note(&done);
+        }
+        Ok(())
+    }
+
+    /// What every successful call tells.
+    fn note(&self, done: &Done) {
+        self.metrics.set_rebuilding(done.role == Role::Building);
+        if done.swapped {
+            info!(epoch = done.epoch, floor_ms = done.floor_ms, "the new epoch is served");
+        }
+    }
+
+    /// Makes the epoch the one that batches are sent to, if every partition's next record can be read.
+    async fn adopt(&self, current: Epoch, partitions: &[i32]) -> Result<(Adopted, Resume), Error> {
+        let watermarks = self.log.watermarks().await.map_err(unanswered)?;
+        let mut unknown = BTreeMap::new();
+        let mut resume = Resume { boundary: current.boundary, partitions: BTreeMap::new() };
+        for partition in partitions {
+            let Some((low, high)) = watermarks.get(partition) else {
+                return Err(Error::Retry(format!("kafka does not know partition {partition} yet")));
+            };
+            let progress = match current.progress.get(partition) {
+                Some(progress) if progress.next < *low || progress.next > *high => {
+                    return Err(out_of_range(*partition, progress.next, *low, *high));
+                }
+                Some(progress) => progress.clone(),
+                None => {
+                    unknown.insert(*partition, *low);
+                    Progress { next: *low, ..Progress::default() }
+                }
+            };
+            resume.partitions.insert(*partition, progress);
+        }
+        let ended = resume.boundary.as_ref().is_none_or(|boundary| boundary.ended);
+        self.metrics.set_rebuilding(current.role == Role::Building);
+        Ok((Adopted { id: current.id, topic: current.identity.topic, ended, unknown }, resume))
+    }
+
+    async fn try_resume(&self, held: &mut Held, partitions: &[i32]) -> Result<Resume, Error> {
+        held.adopted = None;
+        let session = connected(&mut held.session, &self.url, held.starting).await?;
+        for _ in 0..ADOPT_TRIES_MAX {
+            let state: State = session.call(&self.functions.state()).await?;
+            let topic = self.log.id().await.map_err(unanswered)?;
+            let mine = Identity { run_id: session.run_id.clone(), fingerprint: self.layout.fingerprint.clone(), topic };
+            match (epoch::decide(state_epoch(&state), &mine, held.starting), state.current) {
+                (Decision::Adopt, Some(current)) => {
+                    let (adopted, resume) = self.adopt(current, partitions).await?;
+                    (held.adopted, held.starting) = (Some(adopted), false);
+                    return Ok(resume);
+                }
+                (Decision::FencedByPipeline, _) => return Err(fenced("another pipeline, or another version of this one,")),
+                (Decision::FencedByTopic, _) => {
+                    return Err(fenced("a pipeline on another topic, or on this one before it was created again,"));
+                }
+                (Decision::Begin(reason), current) => {
+                    let boundary = epoch::carried(current.as_ref(), &mine.topic);
+                    let state = State { now_ms: state.now_ms, current };
+                    self.begin_epoch(session, &state, mine.topic, boundary, reason).await?;
+                }
+                (Decision::Adopt, None) => {}
+            }
+        }
+        Err(Error::Retry("other engines keep beginning epochs of this ranking".to_owned()))
+    }
+
+    async fn try_write(&self, held: &mut Held, batch: Batch<Payload>) -> Result<Written, Error> {
+        let (Some(session), Some(adopted)) = (&mut held.session, &mut held.adopted) else { return Err(not_resumed()) };
+        let mut targets = BTreeMap::new();
+        if batch.run_ended && !adopted.ended {
+            let watermarks = self.log.watermarks().await.map_err(unanswered)?;
+            targets = watermarks.into_iter().map(|(partition, (_, high))| (partition, high)).collect();
+        }
+        let mut slices: BTreeMap<i32, Slice> = batch.slices;
+        for (partition, low) in &adopted.unknown {
+            if let Some(slice) = slices.get_mut(partition).filter(|slice| slice.token == *low) {
+                slice.token = 0;
+            }
+        }
+        let call = self.functions.apply(&adopted.id, &slices, &targets, batch.payload.entries());
+        let Reply::Done(done) = session.call(&call).await? else { return Err(Error::Moved) };
+        adopted.ended = done.ended;
+        adopted.unknown.retain(|partition, _| !slices.contains_key(partition));
+        self.note(&done);
+        Ok(Written { rejected: Vec::new(), late: done.late })
+    }
+
+    async fn try_begin(&self, held: &mut Held, boundary: Boundary) -> Result<(), Error> {
+        let (Some(session), Some(adopted)) = (&mut held.session, &held.adopted) else { return Err(not_resumed()) };
+        let state: State = session.call(&self.functions.state()).await?;
+        let ours = state.current.as_ref().filter(|current| current.id == adopted.id);
+        if !ours.is_some_and(|current| boundary.exceeds(current.boundary.as_ref())) {
+            return Ok(());
+        }
+        let reason = if boundary.run_tx.is_some() { Reason::Snapshot } else { Reason::Truncate };
+        self.begin_epoch(session, &state, adopted.topic.clone(), Some(boundary), reason).await
+    }
+
+    async fn try_tick(&self, held: &mut Held) -> Result<(), Error> {
+        let (Some(session), Some(adopted)) = (&mut held.session, &mut held.adopted) else { return Err(not_resumed()) };
+        for _ in 0..TICK_CALLS_MAX {
+            let Reply::Done(done) = session.call(&self.functions.tick()).await? else { return Err(Error::Moved) };
+            self.note(&done);
+            if done.epoch != adopted.id {
+                return Err(Error::Moved);
+            }
+            if !done.more {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The session, opened if there is none.
+async fn connected<'a>(session: &'a mut Option<Session>, url: &SecretUrl, starting: bool) -> Result<&'a mut Session, Error> {
+    match session {
+        Some(session) => Ok(session),
+        None => Ok(session.insert(Session::open(url, starting).await?)),
+    }
+}
+
+/// After trouble nothing that was read on the connection holds: the next call begins with a new one.
+fn settle<T>(held: &mut Held, result: Result<T, Error>) -> Result<T, Error> {
+    if let Err(Error::Retry(_) | Error::Stop { .. }) = &result {
+        held.session = None;
+        held.adopted = None;
+    }
+    result
+}
+
+fn state_epoch(state: &State) -> Option<&Epoch> {
+    state.current.as_ref()
+}
+
+fn unanswered(error: crate::source::Error) -> Error {
+    Error::Retry(error.to_string())
+}
+
+fn not_resumed() -> Error {
+    Error::Retry("redis was not asked where to go on yet".to_owned())
+}
+
+fn fenced(whose: &str) -> Error {
+    Error::Stop {
+        message: format!("{whose} has taken over the ranking's key since this engine started"),
+        remedy: "stop the other one or give it a key of its own, then start this one again: it will rebuild the ranking".to_owned(),
+    }
+}
+
+fn out_of_range(partition: i32, next: i64, low: i64, high: i64) -> Error {
+    Error::Stop {
+        message: format!("partition {partition} is to be read from offset {next}, but holds {low} to {high}"),
+        remedy: "records were deleted before they were read (retention must cover window + ahead); rebuild with `highwater replay`"
+            .to_owned(),
+    }
+}
+
+impl<L: Log> Sink for Ranking<L> {
+    type Payload = Payload;
+
+    fn policy(&self) -> Policy {
+        Policy::Boundaries
+    }
+
+    async fn resume(&self, partitions: &[i32]) -> Result<Resume, Error> {
+        let mut held = self.held.lock().await;
+        let result = self.try_resume(&mut held, partitions).await;
+        settle(&mut held, result)
+    }
+
+    fn add(&self, payload: &mut Payload, selected: Selected<'_>) -> Result<(), RowError> {
+        payload.add(&self.layout, selected.before.as_deref(), selected.after.as_deref())
+    }
+
+    fn is_full(&self, payload: &Payload) -> bool {
+        payload.is_full()
+    }
+
+    async fn write(&self, batch: Batch<Payload>) -> Result<Written, Error> {
+        let mut held = self.held.lock().await;
+        let result = self.try_write(&mut held, batch).await;
+        settle(&mut held, result)
+    }
+
+    async fn begin(&self, boundary: Boundary) -> Result<(), Error> {
+        let mut held = self.held.lock().await;
+        let result = self.try_begin(&mut held, boundary).await;
+        settle(&mut held, result)
+    }
+
+    async fn tick(&self) -> Result<(), Error> {
+        let mut held = self.held.lock().await;
+        let result = self.try_tick(&mut held).await;
+        settle(&mut held, result)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,8 @@ pub mod kafka;
 
 pub mod topic;
 
+mod topic_id;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 

@@ -1,0 +1,192 @@
+//! Everything that can be verified before a pipeline runs.
+//!
+//! It asks Postgres, Kafka, Redis and Kafka Connect, changes nothing anywhere, and finds as much as it can in one go. It tells apart what
+//! contradicts (`Failed`: the SELECT, types, replica identity, settings that would corrupt data) and what is not there yet (`Waiting`:
+//! a server that does not answer, a topic that was not created). Webhook endpoints are not called.
+
+mod connect;
+
+mod connector;
+
+mod kafka;
+
+mod redis;
+
+mod report;
+
+mod tables;
+
+use std::sync::Arc;
+
+use highwater_sql::error::SelectError;
+use highwater_sql::{Plan, Type};
+
+use crate::catalog::{self, Database, Reading};
+use crate::config::{PipelineConfig, Problem, SinkConfig};
+
+pub use report::{Fact, Report, State};
+
+const VERSION_MIN: i32 = 150_000;
+
+/// Verifies one pipeline.
+pub async fn check(config: &PipelineConfig) -> Report {
+    let mut report = Report::default();
+    let names: Vec<_> = config.sinks.iter().map(SinkConfig::name).collect();
+    report.facts.push(Fact::ok("config", format!("{}: pipeline {}, sinks: {}", config.path.display(), config.name, names.join(", "))));
+    check_select(config, &mut report).await;
+    let plan = report.plan.clone();
+    if let Some(plan) = &plan {
+        check_sinks(config, plan, &mut report.facts);
+    }
+    kafka::check(config, plan.as_deref(), &mut report.facts).await;
+    connect::check(config, plan.as_deref(), &mut report.facts).await;
+    redis::check(config, &mut report.facts).await;
+    report
+}
+
+/// Postgres, its tables and the SELECT over them.
+async fn check_select(config: &PipelineConfig, report: &mut Report) {
+    let database = match Database::new(&config.source.postgres) {
+        Ok(database) => database,
+        Err(error) => return report.facts.push(from_postgres(config, &error)),
+    };
+    let result = check_select_with(config, &database, report).await;
+    if let Err(error) = result {
+        report.facts.push(from_postgres(config, &error));
+    }
+    database.close().await;
+}
+
+async fn check_select_with(config: &PipelineConfig, database: &Database, report: &mut Report) -> Result<(), catalog::Error> {
+    let facts = &mut report.facts;
+    facts.extend(server_facts(&catalog::server(database).await?));
+    let sql = &config.select.sql;
+    let names = match highwater_sql::parse::tables(sql) {
+        Ok(names) => names,
+        Err(error) => return Ok(facts.push(refused(config, &error, None))),
+    };
+    let reading = catalog::read(database, &names).await?;
+    if !reading.refused.is_empty() {
+        let fact = |table: &catalog::Refused| Fact::failed("table", format!("{} {}", table.name, table.message), table.remedy.clone());
+        facts.extend(reading.refused.iter().map(fact));
+        return Ok(());
+    }
+    let plan = match highwater_sql::check::check(sql, &reading.catalog) {
+        Ok(plan) => plan,
+        Err(error) => return Ok(facts.push(refused(config, &error, Some(&reading)))),
+    };
+    match catalog::describe(database, sql).await? {
+        Err(error) => return Ok(facts.push(refused(config, &error, None))),
+        Ok(columns) => match difference(&plan, &columns) {
+            Some(fact) => return Ok(facts.push(fact)),
+            None => facts.push(Fact::ok("select", format!("{} columns, types as Postgres prepares them", columns.len()))),
+        },
+    }
+    tables::check(config, &plan, &reading, facts);
+    report.plan = Some(Arc::new(plan));
+    report.catalog = Some(reading.catalog);
+    Ok(())
+}
+
+fn from_postgres(config: &PipelineConfig, error: &catalog::Error) -> Fact {
+    let text = format!("{error} ({})", config.source.postgres);
+    match error {
+        catalog::Error::Unavailable(_) => Fact::waiting("postgres", text, "start it, or correct source.postgres"),
+        catalog::Error::Refused(_) => Fact::failed("postgres", text, "correct source.postgres, or what it names in the database"),
+    }
+}
+
+fn server_facts(server: &catalog::Server) -> Vec<Fact> {
+    let mut facts = Vec::new();
+    if server.version_number < VERSION_MIN {
+        facts.push(Fact::failed("postgres", format!("version {} is too old", server.version), "upgrade to 15 or newer"));
+    }
+    if server.wal_level != "logical" {
+        let text = format!("wal_level is {}, so Debezium cannot read changes", server.wal_level);
+        facts.push(Fact::failed("postgres", text, "set wal_level = logical and restart the server"));
+    }
+    if server.standby {
+        let text = "this is a standby: a row loaded from it may be older than a change that was already read";
+        facts.push(Fact::failed("postgres", text, "let source.postgres name the primary"));
+    }
+    if facts.is_empty() {
+        facts.push(Fact::ok("postgres", format!("version {}, wal_level {}", server.version, server.wal_level)));
+    }
+    facts
+}
+
+/// A SELECT that cannot be used, shown with the place in its text.
+fn refused(config: &PipelineConfig, error: &SelectError, reading: Option<&Reading>) -> Fact {
+    let key = |message: &str| Problem { key: "select.sql".to_owned(), message: message.to_owned(), remedy: String::new() };
+    let line = config.locate(key(&error.message)).line;
+    let text = format!("{}:{line}: select.sql\n{}", config.path.display(), error.render(&config.select.sql));
+    // A column of an unknown type is not in the catalog, so to the SELECT it does not exist.
+    let unsupported = reading.into_iter().flat_map(|reading| &reading.unsupported).find(|column| names_column(&error.message, &column.column));
+    match unsupported {
+        Some(column) if error.sqlstate == "42703" => {
+            let text = format!("{text}\ncolumn {} of {} has the type {}, which is not supported", column.column, column.table, column.ty);
+            Fact::failed("select", text, "leave the column out of the SELECT")
+        }
+        _ => Fact::failed("select", text, "correct the SELECT: it must be one that psql accepts too"),
+    }
+}
+
+/// Whether a message of Postgres' form `column "x" does not exist` or `column t.x does not exist` is about this column.
+fn names_column(message: &str, column: &str) -> bool {
+    let Some(named) = message.strip_prefix("column ").and_then(|rest| rest.strip_suffix(" does not exist")) else { return false };
+    let last = named.rsplit('.').next().unwrap_or(named);
+    last.trim_matches('"') == column
+}
+
+/// The first column where our types are not Postgres'.
+fn difference(plan: &Plan, columns: &[catalog::ResultColumn]) -> Option<Fact> {
+    let remedy = "report this with the SELECT and the table: until then a cast to the type you want may avoid it";
+    if plan.outputs.len() != columns.len() {
+        let text = format!("has {} columns, but Postgres returns {}", plan.outputs.len(), columns.len());
+        return Some(Fact::failed("select", text, "name the columns instead of *: one may have a type that is not supported"));
+    }
+    for (ours, theirs) in plan.outputs.iter().zip(columns) {
+        let ty = base_name(&ours.ty);
+        if ours.name != theirs.name || ty != theirs.ty {
+            let text = format!("returns {} {ty}, but Postgres returns {} {}", ours.name, theirs.name, theirs.ty);
+            return Some(Fact::failed("select", text, remedy));
+        }
+    }
+    None
+}
+
+/// `format_type(type, NULL)`: the name without modifiers.
+fn base_name(ty: &Type) -> String {
+    match ty {
+        Type::Numeric(_) => Type::Numeric(None).name(),
+        Type::Varchar(_) => Type::Varchar(None).name(),
+        Type::Bpchar(_) => "character".to_owned(),
+        Type::Time(_) => Type::Time(None).name(),
+        Type::Timetz(_) => Type::Timetz(None).name(),
+        Type::Timestamp(_) => Type::Timestamp(None).name(),
+        Type::Timestamptz(_) => Type::Timestamptz(None).name(),
+        Type::Array(element) => format!("{}[]", base_name(element)),
+        other => other.name(),
+    }
+}
+
+/// What the sinks say about their own sections, now that the SELECT is known.
+fn check_sinks(config: &PipelineConfig, plan: &Plan, facts: &mut Vec<Fact>) {
+    for sink in &config.sinks {
+        let result = match sink {
+            SinkConfig::RedisRanking(ranking) => ranking.validate(plan, config.source.append_only),
+            SinkConfig::Webhook(webhook) => webhook.validate(plan),
+        };
+        let problems = result.err().unwrap_or_default();
+        for mut problem in problems {
+            let separator = if problem.key.is_empty() { "" } else { "." };
+            problem.key = format!("sink.{}{separator}{}", sink.name(), problem.key);
+            let located = config.locate(problem);
+            let Problem { key, message, remedy } = located.problem;
+            facts.push(Fact::failed("sink", format!("{}:{}: {key}: {message}", config.path.display(), located.line), remedy));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,104 @@
+//! One life of a ranking's state: whether it can be continued, and how another begins.
+
+use std::collections::BTreeMap;
+
+use super::config::Layout;
+use super::function::{Epoch, Identity, NewEpoch, State};
+use crate::progress::Boundary;
+use crate::source::{self, Log};
+
+/// Why an epoch begins; a label of the metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// There is no state.
+    Missing,
+    /// The pipeline was edited.
+    Edited,
+    /// The topic was created again.
+    Recreated,
+    /// Redis restarted or was promoted: its log may have been cut in the middle of a call.
+    Restarted,
+    /// A snapshot run.
+    Snapshot,
+    /// A truncate.
+    Truncate,
+    /// An operator asked for it.
+    Replay,
+}
+
+impl Reason {
+    /// The value of the label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Edited => "edited",
+            Self::Recreated => "topic_recreated",
+            Self::Restarted => "redis_restarted",
+            Self::Snapshot => "snapshot",
+            Self::Truncate => "truncate",
+            Self::Replay => "replay",
+        }
+    }
+}
+
+/// What to do about the stored epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Go on with it.
+    Adopt,
+    /// Begin another.
+    Begin(Reason),
+    /// It is another pipeline's, begun after this engine started.
+    FencedByPipeline,
+    /// It is of another topic, begun or created after this engine started.
+    FencedByTopic,
+}
+
+/// Whether the stored epoch is ours to continue. Only a starting engine replaces what another pipeline or topic left: two that
+/// run would replace each other for ever.
+pub fn decide(current: Option<&Epoch>, mine: &Identity, starting: bool) -> Decision {
+    let Some(current) = current else { return Decision::Begin(Reason::Missing) };
+    match (&current.identity, starting) {
+        (stored, false) if stored.fingerprint != mine.fingerprint => Decision::FencedByPipeline,
+        (stored, true) if stored.fingerprint != mine.fingerprint => Decision::Begin(Reason::Edited),
+        (stored, false) if stored.topic != mine.topic => Decision::FencedByTopic,
+        (stored, true) if stored.topic != mine.topic => Decision::Begin(Reason::Recreated),
+        (stored, _) if stored.run_id != mine.run_id => Decision::Begin(Reason::Restarted),
+        _ => Decision::Adopt,
+    }
+}
+
+/// The boundary that a new epoch keeps of the one before: none of another topic, whose records are not in this one.
+pub fn carried(current: Option<&Epoch>, topic: &str) -> Option<Boundary> {
+    current.filter(|epoch| epoch.identity.topic == topic)?.boundary.clone()
+}
+
+/// Looks up where each partition starts and how far it must be before readers see the epoch.
+///
+/// The floor is the one that the function will store or an earlier one, so nothing is missed; the boundary is dropped when all that will be
+/// read came after it.
+pub async fn plan<L: Log>(
+    log: &L,
+    layout: &Layout,
+    state: &State,
+    identity: Identity,
+    boundary: Option<Boundary>,
+) -> Result<NewEpoch, source::Error> {
+    let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+    let (window_ms, bucket_ms, ahead_ms) = (signed(layout.window_ms), signed(layout.bucket_ms), signed(layout.ahead_ms));
+    let start_ms = state.now_ms.saturating_sub(window_ms);
+    let mut floor_ms = start_ms - start_ms.rem_euclid(bucket_ms);
+    if let Some(current) = state.current.as_ref().filter(|current| current.identity.fingerprint == identity.fingerprint) {
+        floor_ms = floor_ms.max(current.floor_ms);
+    }
+    let since_ms = floor_ms.saturating_sub(ahead_ms);
+    let boundary = boundary.filter(|boundary| boundary.arrived_ms >= since_ms);
+    let since = log.offsets_at(since_ms.max(0)).await?;
+    let watermarks = log.watermarks().await?;
+    let partitions: BTreeMap<_, _> = watermarks
+        .into_iter()
+        .map(|(partition, (low, high))| (partition, (since.get(&partition).map_or(low, |at| low.max(*at)), high)))
+        .collect();
+    let id = format!("{:032x}", rand::random::<u128>());
+    Ok(NewEpoch { id, identity, boundary, window_ms: layout.window_ms, bucket_ms: layout.bucket_ms, scale: layout.scale, partitions })
+}
