@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{BATCH, Receiver, event, insert, now_s, row};
+use crate::support::{Receiver, event, insert, now_s, row};
 
 fn ids(answer: &Value) -> Vec<&str> {
     answer["events"]
@@ -356,10 +356,6 @@ async fn a_million_rows_do_not_slow_the_answers() {
     while let Some(chunk) = export.chunk().await.unwrap() {
         bytes += chunk.len();
     }
-    println!(
-        "export of {} MB {:?}; content type {BATCH}",
-        bytes / 1_000_000,
-        began.elapsed()
-    );
+    println!("export of {} MB {:?}", bytes / 1_000_000, began.elapsed());
     receiver.stop().await;
 }

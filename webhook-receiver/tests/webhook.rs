@@ -230,9 +230,22 @@ async fn a_body_at_the_limit_is_stored_and_one_beyond_it_gets_413() {
     )
     .await;
     // Without a length, as chunks.
-    let chunks = tokio_stream::iter((0..40).map(|_| Ok::<_, std::io::Error>(vec![b' '; 100_000])));
-    let chunked = sender.signed("").body(reqwest::Body::wrap_stream(chunks));
-    refused(&sender, chunked, 413, "body_too_large").await;
+    let mut stream = TcpStream::connect(receiver.address).unwrap();
+    let answer = tokio::task::spawn_blocking(move || {
+        stream.write_all(b"POST /webhook HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n").unwrap();
+        let chunk = format!("{:x}\r\n{}\r\n", 100_000, " ".repeat(100_000));
+        (0..40).for_each(|_| stream.write_all(chunk.as_bytes()).unwrap());
+        stream.write_all(b"0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    });
+    let answer = answer.await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    assert_eq!(
+        sender.stats().await["rejected_reasons"],
+        json!({ "body_too_large": 3 })
+    );
     receiver.stop().await;
 }
 
