@@ -343,10 +343,10 @@ fn civil_days(year: i64, month: i64, day: i64) -> Result<i32, Refused> {
     if date.day > days_in_month(date.year, date.month) { Err(Refused::FieldOverflow) } else { Ok(days_from_civil(date)) }
 }
 
-/// `12:34[:56[.789]]`, or `34:56.789` without an hour (`DecodeTime`).
+/// `12:34[:56[.789]]`, or `34:56.789` without an hour (`DecodeTime`). The hours, which an interval may have many of, are not limited.
 pub(super) fn clock(text: &str) -> Result<(i64, i64, i64, i64), Refused> {
     let mut parts = text.split(':');
-    let first = integer(parts.next().unwrap_or_default())?;
+    let first = long_integer(parts.next().unwrap_or_default())?;
     let second = parts.next().ok_or(Refused::BadFormat)?;
     let third = parts.next();
     if parts.next().is_some() {
@@ -412,10 +412,14 @@ pub(super) fn fraction_micros(text: &str) -> Result<i64, Refused> {
 }
 
 fn integer(text: &str) -> Result<i64, Refused> {
+    long_integer(text).and_then(|n| i32::try_from(n).map(i64::from).map_err(|_| Refused::FieldOverflow))
+}
+
+fn long_integer(text: &str) -> Result<i64, Refused> {
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
         return Err(Refused::BadFormat);
     }
-    text.parse::<i32>().map(i64::from).map_err(|_| Refused::FieldOverflow)
+    text.parse().map_err(|_| Refused::FieldOverflow)
 }
 
 fn set<T>(slot: &mut Option<T>, value: T) -> Result<(), Refused> {

@@ -257,7 +257,7 @@ fn fraction(text: &str) -> Result<f64, Refused> {
 /// `[hours:]minutes[:seconds]` without a limit on the hours.
 fn clock(text: &str) -> Result<i64, Refused> {
     let (h, m, s, micros) = super::datetime::clock(text)?;
-    Ok(h * HOUR + m * MINUTE + s * SECOND + micros)
+    h.checked_mul(HOUR).and_then(|h| h.checked_add(m * MINUTE + s * SECOND + micros)).ok_or(Refused::FieldOverflow)
 }
 
 /// `P1Y2M3DT4H5M6.7S`

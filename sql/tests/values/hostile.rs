@@ -99,7 +99,8 @@ proptest! {
         }
         let mut bytes = RECORDS.with(|r| r[record % r.len()].clone());
         for (index, kind, byte) in edits {
-            let at = index.index(bytes.len());
+            let at = index.index(bytes.len().max(1));
+            bytes.resize(bytes.len().max(1), b' ');
             match kind {
                 0 => bytes[at] = byte,
                 1 => { bytes.remove(at); }
