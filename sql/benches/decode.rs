@@ -88,7 +88,10 @@ fn main() {
     let plain = row.replace(r#""cents":8012"#, r#""cents":8012"#);
     let schema = format!(
         r#"{{"type":"struct","fields":[{{"type":"struct","fields":[{0}],"field":"before"}},{{"type":"struct","fields":[{0}],"field":"after"}}]}}"#,
-        fields.join(",").replace(r#""string","optional":true,"field":"placed_at""#, r#""string","name":"io.debezium.time.ZonedTimestamp","field":"placed_at""#)
+        fields.join(",").replace(
+            r#""string","optional":true,"field":"placed_at""#,
+            r#""string","name":"io.debezium.time.ZonedTimestamp","field":"placed_at""#
+        )
     );
     let with_schema = format!(r#"{{"schema":{schema},"payload":{}}}"#, record(&plain));
     measure("seven columns with a schema", &Decoder::new(&columns), &with_schema);

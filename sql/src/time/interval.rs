@@ -6,9 +6,12 @@ use super::token::{Field, Kind, fields, is_keyword};
 use super::{DAY, HOUR, MINUTE, SECOND};
 use crate::error::RowError;
 
+/// Longest fields that are looked at, in bytes: the work buffer of `interval_in`.
+const FIELDS_BYTES_MAX: usize = 256;
+
 /// Reads an interval: months, days, microseconds.
 pub fn parse_interval(text: &str) -> Result<(i32, i32, i64), RowError> {
-    let traditional = fields(text).ok_or(Refused::BadFormat).and_then(|f| from_fields(&f));
+    let traditional = fields(text, FIELDS_BYTES_MAX).ok_or(Refused::BadFormat).and_then(|f| from_fields(&f));
     let parts = match traditional {
         Err(Refused::BadFormat) => from_iso(text),
         other => other,
@@ -247,9 +250,7 @@ fn fraction(text: &str) -> Result<f64, Refused> {
     match text.strip_prefix('.') {
         None if text.is_empty() => Ok(0.0),
         Some("") => Ok(0.0),
-        Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
-            format!("0.{digits}").parse().map_err(|_| Refused::BadFormat)
-        }
+        Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => format!("0.{digits}").parse().map_err(|_| Refused::BadFormat),
         _ => Err(Refused::BadFormat),
     }
 }
