@@ -38,7 +38,7 @@ impl TimePrecision {
     /// The encoding of a column of this type.
     pub(super) fn wire(self, ty: &Type) -> Wire {
         match (self, ty) {
-            (_, Type::Array(element)) => return Wire::Array(Box::new(self.wire(element))),
+            (_, Type::Array(element)) => Wire::Array(Box::new(self.wire(element))),
             (TimePrecision::IsoString, Type::Date | Type::Time(_) | Type::Timestamp(_)) => Wire::Iso,
             (_, Type::Date) => Wire::Days,
             (TimePrecision::AdaptiveTimeMicroseconds | TimePrecision::Microseconds, Type::Time(_)) => Wire::Micros,
