@@ -15,6 +15,7 @@ case "$*" in
     exit 2
     ;;
 esac
+export HIGHWATER_BIN=${CARGO_TARGET_DIR:-$PWD/target}/release
 export HIGHWATER_COMMAND="./quick_start.sh${1:+ $1}" # what a remedy tells the user to repeat
 
 show_ranking() {
@@ -35,6 +36,7 @@ echo "1/4 tools and ports"
 echo "2/4 build (some minutes, the first time)"
 cargo build --release --locked --package highwater --package webhook-receiver --package datagen
 echo "3/4 start"
+[[ $* != --no-generator ]] || ./stack.sh down generator
 ./stack.sh up "${parts[@]}"
 echo "4/4 ready"
 
@@ -51,7 +53,7 @@ $(curl -sf -m 5 "$receiver/stats")
 Dashboard    $receiver
 Engine       $ENGINE_URL/metrics  /health  /ready
 Connect      $CONNECT_URL/connectors
-Look around  ./stack.sh status | psql | redis-cli | topics | logs engine -f
+Look around  ./stack.sh status, psql, redis-cli, topics, or logs engine -f
 
 Stop, keeping the data:   ./stack.sh down
 Stop and delete the data: ./stack.sh reset

@@ -18,9 +18,15 @@
 # command of this clone.
 # HIGHWATER_STACK=NAME is a second stack, wholly apart: its own directory, and its own ports from the defaults plus 10000 upwards,
 # passing over those that are taken. The tests use HIGHWATER_STACK=test.
-# HIGHWATER_BIN is the directory of the built programs, when it is not where cargo puts them.
+# HIGHWATER_BIN is the directory of the built programs, remembered as well; GENERATOR_RATE the generator's events a second (20);
+# READY_SECONDS_MAX how long `up` waits for a part (120).
 set -euo pipefail
+umask 022 # as root, Postgres' user must be able to enter what is created here
 
+if ((BASH_VERSINFO[0] < 5)) || [[ ! -r /proc/self/stat ]]; then
+  echo "error: the native stack needs Linux and bash 5; elsewhere use containers: docker compose up --build" >&2
+  exit 1
+fi
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 for file in say settings process tools postgres kafka redis connect programs; do
   # shellcheck source=/dev/null
@@ -47,6 +53,7 @@ up() {
   take_lock
   settle_ports "$parts"
   save_settings
+  trap 'kill $(jobs -p) 2>/dev/null; exit 130' INT TERM # what has started stays; ./stack.sh down stops it
   for part in $parts; do
     running "$part" && "${part}_outdated" && stop "$part"
   done
@@ -71,9 +78,10 @@ bring_up() { # PART
   if ! running "$part"; then
     "${part}_prepare"
     "${part}_start"
-    wait_ready "$part"
-    state="ready in $(tenths $((${EPOCHREALTIME/[.,]/} - began))) s"
+    state=""
   fi
+  wait_ready "$part" # also what an interrupted `up` left behind
+  state=${state:-"ready in $(tenths $((${EPOCHREALTIME/[.,]/} - began))) s"}
   "${part}_complete"
   printf '  %-10s %-18s %s\n' "$part" "$state" "$("${part}_address")"
 }
@@ -121,6 +129,7 @@ reset() {
     [[ -d $entry ]] && printf '  %-8s %s\n' "$(du -sh "$entry" | cut -f1)" "$entry"
   done
   rm -rf "$STATE"
+  rmdir --ignore-fail-on-non-empty "$(dirname "$STATE")"
   if [[ -f $SECRET_FILE ]]; then
     echo "  the webhook's secret in $SECRET_FILE"
     rm -f "$SECRET_FILE"

@@ -40,13 +40,7 @@ load_settings() { # COMMAND
     fi
     printf -v "$name" %s "${CHOSEN[$name]:-${REMEMBERED[$name]:-$((PORT_DEFAULT[$name] + offset))}}"
   done
-  if [[ -n ${HIGHWATER_BIN:-} ]]; then
-    BIN=$HIGHWATER_BIN
-  elif [[ -n ${CARGO_TARGET_DIR:-} ]]; then
-    BIN=$CARGO_TARGET_DIR/release
-  else
-    BIN=${REMEMBERED[BIN]:-$ROOT/target/release}
-  fi
+  BIN=$(realpath -m "${HIGHWATER_BIN:-${REMEMBERED[BIN]:-${CARGO_TARGET_DIR:-$ROOT/target}/release}}")
 }
 
 save_settings() {

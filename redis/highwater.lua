@@ -401,9 +401,11 @@ local function begin(keys, args)
   local current = ranking.current
   if (current and current.id or '') ~= args[3] then return moved(ranking) end
   local plans
-  plans, failed = plan_roll({ now = ranking.now, served = ranking.served })
+  local kept = { now = ranking.now, served = ranking.served } -- what is being built is discarded
+  plans, failed = plan_roll(kept)
   failed = failed or write_plans(ranking, plans)
   if failed then return failed end
+  ranking.more = kept.more
   local floor = window_start(ranking.now, tonumber(args[10]), tonumber(args[11]))
   if current and current.fingerprint == args[6] then floor = math.max(floor, current.floor) end
   local letter = ranking.served and ranking.served.letter == 'a' and 'b' or 'a'

@@ -38,8 +38,8 @@ impl RecordDecoder {
         let Some(value) = &record.value else { return Ok(Decoded::Tombstone) };
         let envelope = self.decoder.decode(value)?;
         let source = envelope.source;
-        if source.name != self.prefix {
-            return Ok(Decoded::Foreign(source.name));
+        if *source.name != *self.prefix {
+            return Ok(Decoded::Foreign(source.name.to_string()));
         }
         let key = match &record.key {
             Some(key) => key_payload(key)?.map(|k| Bytes::copy_from_slice(&k)),

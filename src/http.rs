@@ -1,6 +1,6 @@
 //! `/metrics` for Prometheus, `/health` (the process lives), `/ready` (every lane has its partitions and is within its lag).
 
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::Router;
@@ -21,7 +21,7 @@ pub const READY_LAG_RECORDS_MAX: i64 = 10_000;
 pub struct Status {
     metrics: Metrics,
     lanes: Arc<RwLock<Vec<Arc<LaneMetrics>>>>,
-    waiting: Arc<RwLock<Vec<String>>>,
+    waiting: Arc<RwLock<BTreeMap<String, String>>>,
 }
 
 impl Status {
@@ -35,16 +35,18 @@ impl Status {
         self.lanes.write().unwrap_or_else(PoisonError::into_inner).push(lane);
     }
 
-    /// What the start of that pipeline waits for; empty when it has started.
-    pub fn set_waiting(&self, pipeline: &str, waits_for: &[String]) {
+    /// What the start of that pipeline waits for; none when it has started.
+    pub fn set_waiting(&self, pipeline: &str, waits_for: Option<&str>) {
         let mut waiting = self.waiting.write().unwrap_or_else(PoisonError::into_inner);
-        let prefix = format!("{pipeline}: waiting for ");
-        waiting.retain(|line| !line.starts_with(&prefix));
-        waiting.extend(waits_for.iter().map(|what| format!("{prefix}{what}")));
+        match waits_for {
+            Some(what) => drop(waiting.insert(pipeline.to_owned(), what.to_owned())),
+            None => drop(waiting.remove(pipeline)),
+        }
     }
 
     fn not_ready(&self) -> Vec<String> {
-        let mut lines = self.waiting.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let waiting = self.waiting.read().unwrap_or_else(PoisonError::into_inner);
+        let mut lines: Vec<_> = waiting.iter().map(|(pipeline, what)| format!("{pipeline}: waiting for {what}")).collect();
         let lanes = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
         let late = lanes.iter().filter(|lane| !lane.is_ready(READY_LAG_RECORDS_MAX));
         lines.extend(late.map(|lane| format!("{}/{}: not reading, or behind", lane.pipeline, lane.sink)));
@@ -56,13 +58,12 @@ impl Status {
 }
 
 /// Serves until `shutdown`.
-pub async fn serve(address: SocketAddr, status: Status, mut shutdown: watch::Receiver<bool>) -> std::io::Result<()> {
+pub async fn serve(listener: TcpListener, status: Status, mut shutdown: watch::Receiver<bool>) -> std::io::Result<()> {
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/health", get(|| async { "alive\n" }))
         .route("/ready", get(ready))
         .with_state(status);
-    let listener = TcpListener::bind(address).await?;
     let stopped = async move { drop(shutdown.wait_for(|stop| *stop).await) };
     axum::serve(listener, router).with_graceful_shutdown(stopped).await
 }

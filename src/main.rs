@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use highwater::telemetry::{self, LogFormat};
-use highwater::{check, config, pipeline};
+use highwater::check::{self, State};
+use highwater::{config, pipeline};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{error, info};
@@ -83,7 +84,7 @@ async fn check_all(paths: &[PathBuf]) -> ExitCode {
     for config in &configs {
         let report = check::check(config).await;
         print!("{}", report.render(std::io::stdout().is_terminal()));
-        fine &= report.is_fine();
+        fine &= report.state() <= State::Warning;
     }
     if fine { ExitCode::SUCCESS } else { ExitCode::from(2) }
 }

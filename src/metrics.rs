@@ -10,6 +10,9 @@ use prometheus::{Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, 
 
 use crate::sink::Written;
 
+/// A counter with its labels.
+pub type Counter = prometheus::IntCounter;
+
 macro_rules! metrics {
     ($($(#[doc = $help:literal])+ $field:ident: $kind:ident($name:literal, [$($label:literal),*] $(, $buckets:expr)?);)+) => {
         /// All metrics of one process.
@@ -197,7 +200,7 @@ impl LaneMetrics {
             has("pipeline", &self.pipeline) && has("sink", &self.sink)
         };
         #[allow(clippy::cast_possible_truncation, reason = "a count of records, as Prometheus keeps it")]
-        samples.filter(mine).map(|m| m.get_gauge().value() as i64).sum()
+        samples.filter(mine).map(|m| m.get_gauge().get_value() as i64).sum()
     }
 }
 

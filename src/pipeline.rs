@@ -1,1 +1,247 @@
-//! skeleton
+//! Starts the lanes of each pipeline, waits, and drains.
+//!
+//! Servers that do not answer and topics that do not exist yet are waited for, with a log line whenever what is waited for changes; contradictions
+//! end the process. Each lane has a thread of its own with a current-thread runtime: one that is stuck delays no other. A lane that stops
+//! says so with its remedy and leaves `/ready`; the others go on, and the process ends when none is left.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use highwater_sql::Plan;
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
+use tracing::{error, info, info_span, warn};
+
+use crate::backoff::Backoff;
+use crate::catalog::Database;
+use crate::check::{self, State};
+use crate::config::{PipelineConfig, Problem, SinkConfig};
+use crate::dead_letter::DeadLetters;
+use crate::decode::RecordDecoder;
+use crate::http::{self, Status};
+use crate::lane::{Lane, Parts, Select};
+use crate::lookup::{Lookups, Tail};
+use crate::metrics::{LaneMetrics, Metrics};
+use crate::sink::ranking::{Ranking, RankingConfig};
+use crate::sink::webhook::{Place, Webhook, WebhookConfig};
+use crate::sink::{self, Sink};
+use crate::source::kafka::{Settings, Source};
+use crate::source::topic::KafkaLog;
+
+/// What is not in a pipeline file.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Where `/metrics`, `/health` and `/ready` are served.
+    pub listen: SocketAddr,
+    /// How long a drain may take.
+    pub drain_max: Duration,
+}
+
+/// Why the process ends.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A pipeline contradicts what it is to run on.
+    #[error("pipeline {pipeline}: refused\n{report}")]
+    Contradiction {
+        /// The pipeline's name.
+        pipeline: String,
+        /// What `highwater check` says.
+        report: String,
+    },
+    /// The address to serve on cannot be had.
+    #[error("cannot listen on {0}: {1}; choose another with --listen or HIGHWATER_LISTEN")]
+    Listen(SocketAddr, std::io::Error),
+    /// A client or thread could not be made.
+    #[error("pipeline {0}: {1}")]
+    Start(String, String),
+    /// Every lane has stopped by itself.
+    #[error("every lane has stopped; see the lines above for the remedies")]
+    Stopped,
+}
+
+impl Error {
+    /// The exit code of the process.
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Stopped => 1,
+            _ => 2,
+        }
+    }
+}
+
+/// Runs the pipelines until `shutdown`.
+pub async fn run(configs: Vec<PipelineConfig>, options: Options, mut shutdown: watch::Receiver<bool>) -> Result<(), Error> {
+    let metrics = Metrics::new().map_err(|e| Error::Start("(all)".into(), e.to_string()))?;
+    let status = Status::new(metrics.clone());
+    let listener = tokio::net::TcpListener::bind(options.listen).await.map_err(|e| Error::Listen(options.listen, e))?;
+    let (end_http, http_ends) = watch::channel(false);
+    let server = tokio::spawn(http::serve(listener, status.clone(), http_ends));
+    let mut lanes = Vec::new();
+    let mut tails = Vec::new();
+    let started = async {
+        for config in &configs {
+            status.set_waiting(&config.name, Some("its check"));
+        }
+        for config in configs {
+            let Some(plan) = wait_until_fine(&config, &status, &mut shutdown).await? else { break };
+            let pipeline = Pipeline { config: &config, plan, metrics: &metrics, status: &status, drain_max: options.drain_max };
+            let (more, tail) = pipeline.start(&shutdown).map_err(|e| Error::Start(config.name.clone(), e))?;
+            lanes.extend(more);
+            tails.push(tail);
+        }
+        Ok(())
+    };
+    let result = match started.await {
+        Ok(()) => all_ended(lanes, &shutdown).await,
+        Err(error) => Err(error),
+    };
+    drop(tails);
+    let _ = end_http.send(true);
+    let _ = tokio::time::timeout(Duration::from_secs(1), server).await;
+    result
+}
+
+/// The checked plan, once nothing that can heal stands in the way; none when the process is to end before.
+async fn wait_until_fine(config: &PipelineConfig, status: &Status, shutdown: &mut watch::Receiver<bool>) -> Result<Option<Arc<Plan>>, Error> {
+    let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
+    let mut waited_for = String::new();
+    loop {
+        let report = tokio::select! {
+            report = check::check(config) => report,
+            _ = shutdown.wait_for(|stop| *stop) => return Ok(None),
+        };
+        let waits_for = report.waiting_for();
+        match (report.state(), &report.plan) {
+            (State::Failed, _) => return Err(Error::Contradiction { pipeline: config.name.clone(), report: report.render(false) }),
+            (State::Ok | State::Warning, Some(plan)) => {
+                for warning in report.of(State::Warning) {
+                    warn!(pipeline = config.name, remedy = warning.remedy, "{}: {}", warning.subject, warning.text);
+                }
+                if !waited_for.is_empty() {
+                    info!(pipeline = config.name, "everything it waited for is there");
+                }
+                status.set_waiting(&config.name, None);
+                return Ok(Some(Arc::clone(plan)));
+            }
+            _ if waits_for != waited_for => {
+                warn!(pipeline = config.name, "waiting for {waits_for}");
+                status.set_waiting(&config.name, Some(&waits_for));
+                waited_for = waits_for;
+            }
+            _ => {}
+        }
+        tokio::select! {
+            () = tokio::time::sleep(backoff.wait()) => {}
+            _ = shutdown.wait_for(|stop| *stop) => return Ok(None),
+        }
+    }
+}
+
+/// Waits for every lane. Lanes end by themselves only when going on would be wrong.
+async fn all_ended(lanes: Vec<oneshot::Receiver<Result<(), sink::Error>>>, shutdown: &watch::Receiver<bool>) -> Result<(), Error> {
+    let mut stopped = false;
+    for lane in lanes {
+        stopped |= !matches!(lane.await, Ok(Ok(())));
+    }
+    if stopped && !*shutdown.borrow() { Err(Error::Stopped) } else { Ok(()) }
+}
+
+type Ended = oneshot::Receiver<Result<(), sink::Error>>;
+
+/// One checked pipeline about to start.
+struct Pipeline<'a> {
+    config: &'a PipelineConfig,
+    plan: Arc<Plan>,
+    metrics: &'a Metrics,
+    status: &'a Status,
+    drain_max: Duration,
+}
+
+impl Pipeline<'_> {
+    fn start(&self, shutdown: &watch::Receiver<bool>) -> Result<(Vec<Ended>, Tail), String> {
+        let config = self.config;
+        let database = Database::new(&config.source.postgres).map_err(|e| e.to_string())?;
+        let lookups = Arc::new(Lookups::new(&config.name, &self.plan, database, self.metrics));
+        let tail = Tail::start(config, &self.plan, Arc::clone(&lookups)).map_err(|e| e.to_string())?;
+        let mut lanes = Vec::new();
+        for sink in &config.sinks {
+            let name = sink.name();
+            let group = format!("highwater.{}.{name}", config.name);
+            let topic = config.topic(&self.plan.source.schema, &self.plan.source.name);
+            let log = KafkaLog::open(&config.source.kafka, &group, &topic).map_err(|e| e.to_string())?;
+            let metrics = Arc::new(LaneMetrics::new(self.metrics.clone(), &config.name, name));
+            let select = Select { plan: self.plan.clone(), lookups: lookups.clone(), shared: Handle::current(), metrics: metrics.clone() };
+            let lane = Unstarted { pipeline: self, name, group, topic, select: Arc::new(select), metrics: metrics.clone() };
+            lanes.push(match sink {
+                SinkConfig::RedisRanking(ranking) => lane.start(self.ranking(ranking, log, &metrics)?, shutdown.clone())?,
+                SinkConfig::Webhook(webhook) => lane.start(self.webhook(webhook, name, log)?, shutdown.clone())?,
+            });
+            self.status.add_lane(metrics);
+        }
+        Ok((lanes, tail))
+    }
+}
+
+impl Pipeline<'_> {
+    fn ranking(&self, config: &RankingConfig, log: KafkaLog, metrics: &Arc<LaneMetrics>) -> Result<Ranking<KafkaLog>, String> {
+        let problems = |problems: Vec<Problem>| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        Ranking::new(config, &self.plan, &self.config.select.sql, log, metrics.clone()).map_err(problems)
+    }
+
+    fn webhook(&self, config: &WebhookConfig, sink: &str, log: KafkaLog) -> Result<Webhook<KafkaLog>, String> {
+        let source = &self.config.source;
+        let place = Place { pipeline: &self.config.name, sink, prefix: &source.prefix, start: source.start };
+        Webhook::new(config, place, &self.plan, log, self.metrics.clone()).map_err(|e| e.to_string())
+    }
+}
+
+/// A lane without its sink.
+struct Unstarted<'a> {
+    pipeline: &'a Pipeline<'a>,
+    name: &'a str,
+    group: String,
+    topic: String,
+    select: Arc<Select>,
+    metrics: Arc<LaneMetrics>,
+}
+
+impl Unstarted<'_> {
+    /// Starts the lane's thread.
+    fn start<S: Sink>(self, sink: S, shutdown: watch::Receiver<bool>) -> Result<Ended, String> {
+        let config = self.pipeline.config;
+        let (pipeline, sink_name) = (config.name.clone(), self.name.to_owned());
+        let settings = Settings {
+            brokers: config.source.kafka.clone(),
+            group: self.group,
+            topic: self.topic,
+            instance: config.source.instance.clone(),
+            pipeline: pipeline.clone(),
+            sink: sink_name.clone(),
+        };
+        let dead_letters = DeadLetters::new(&config.source.kafka, &pipeline, &sink_name, &settings.topic, self.pipeline.metrics.clone());
+        let parts = Parts {
+            source: Source::open(settings, self.pipeline.metrics.clone()).map_err(|e| e.to_string())?,
+            decoder: RecordDecoder::new(&self.select.plan.source_columns, &config.source.prefix),
+            append_only: config.source.append_only,
+            select: self.select,
+            sink: Arc::new(sink),
+            dead_letters: Arc::new(dead_letters),
+            metrics: self.metrics,
+            drain_max: self.pipeline.drain_max,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+        let (ended, ends) = oneshot::channel();
+        let thread = std::thread::Builder::new().name(format!("lane {sink_name}"));
+        let run = move || {
+            let _span = info_span!("lane", pipeline, sink = sink_name).entered();
+            let result = runtime.block_on(Lane::new(parts).run(shutdown));
+            if let Err(stop) = &result {
+                error!("the lane stops: {stop}");
+            }
+            let _ = ended.send(result);
+        };
+        thread.spawn(run).map_err(|e| e.to_string())?;
+        Ok(ends)
+    }
+}

@@ -160,7 +160,7 @@ async fn write<S: Sink>(sink: &S, dead_letters: &DeadLetters, batch: Batch<S::Pa
     }
     let mut written = sink.write(batch).await?;
     if !written.rejected.is_empty() {
-        let refused = |r: Rejected| DeadLetter { record: r.record, class: "rejected", sqlstate: None, message: r.reason };
+        let refused = |r: Rejected| DeadLetter::new(r.record, "rejected", r.reason);
         let refused: Vec<_> = written.rejected.drain(..).map(refused).collect();
         dead_letters.write(&refused).await?;
     }

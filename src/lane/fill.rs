@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::dead_letter::DeadLetter;
-use crate::lane::select::{Effect, Outcome, dead_letter};
+use crate::lane::select::{Effect, Outcome};
 use crate::progress::Boundary;
 use crate::sink::{Batch, Selected, Sink, Slice};
 
@@ -44,7 +44,7 @@ impl<P: Default> Filled<P> {
                     self.commits_us.push(change.commit_us);
                     let selected = Selected { record: &record, change: &change, before, after };
                     if let Err(error) = sink.add(&mut self.batch.payload, selected) {
-                        self.dead.push(dead_letter(record, "row", error));
+                        self.dead.push(DeadLetter::of_row(record, "row", error));
                     }
                 }
             }

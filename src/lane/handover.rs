@@ -73,7 +73,8 @@ impl<S: Sink> Lane<S> {
     }
 
     async fn commit_settled(&mut self) {
-        let offsets = self.offsets(&std::mem::take(&mut self.settled));
+        let offsets = self.offsets(&self.settled);
+        self.settled.clear();
         if offsets.is_empty() {
             return;
         }

@@ -3,7 +3,9 @@
 //! One batch at a time: all keys of a lookup are asked for together, once each. A row that fails becomes a dead letter, its neighbours go on.
 //! Postgres not answering is waited for, with one line in the log per outage: nothing is sent with invented NULLs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,9 +17,9 @@ use crate::backoff::Backoff;
 use crate::change::{Change, Row};
 use crate::dead_letter::DeadLetter;
 use crate::decode;
-use crate::lane::LaneMetrics;
 use crate::lane::judge::{Judged, Work};
-use crate::lookup::Lookups;
+use crate::lookup::{self, Found, Lookups};
+use crate::metrics::LaneMetrics;
 use crate::progress::Boundary;
 use crate::sink::{Progress, ResultRow};
 use crate::source::Record;
@@ -28,6 +30,8 @@ pub struct Select {
     pub plan: Arc<Plan>,
     /// The lookup rows, shared by all lanes of the pipeline.
     pub lookups: Arc<Lookups>,
+    /// The runtime that all lanes share.
+    pub shared: tokio::runtime::Handle,
     /// The lane's metrics.
     pub metrics: Arc<LaneMetrics>,
 }
@@ -102,9 +106,9 @@ impl Select {
             let effect = match judged.work {
                 Work::Nothing => Effect::Nothing,
                 Work::Begin(boundary) => Effect::Begin(boundary),
-                Work::Park(record, class, error) => Effect::Park(dead_letter(record, class, error)),
+                Work::Park(record, class, error) => Effect::Park(DeadLetter::of_row(record, class, error)),
                 Work::Select(record, change) => match failed.remove(&n) {
-                    Some(error) => Effect::Park(dead_letter(record, "row", error)),
+                    Some(error) => Effect::Park(DeadLetter::of_row(record, "row", error)),
                     None => {
                         let (before, after) = results.remove(&n).unwrap_or_default();
                         Effect::Rows(record, change, before, after)
@@ -129,20 +133,36 @@ impl Select {
                 }
             });
         }
-        let mut wanted: Vec<LookupKey> = keys.iter().flatten().cloned().collect();
-        wanted.sort_unstable();
-        wanted.dedup();
+        let distinct: HashSet<&LookupKey> = keys.iter().flatten().collect();
+        let wanted: Vec<LookupKey> = distinct.into_iter().cloned().collect();
         let found = if wanted.is_empty() { HashMap::new() } else { self.load(lookup, &wanted).await };
         for (row, key) in before.iter_mut().chain(after).zip(keys) {
-            row.found.push(key.and_then(|key| found.get(&key).cloned().flatten()));
+            row.found.push(match key.and_then(|key| found.get(&key)) {
+                Some(Ok(found)) => found.clone(),
+                Some(Err(error)) => {
+                    failed.entry(row.judged).or_insert_with(|| error.clone());
+                    None
+                }
+                None => None,
+            });
         }
     }
 
-    async fn load(&self, lookup: usize, wanted: &[LookupKey]) -> HashMap<LookupKey, Option<LookupRow>> {
+    /// Polled inside the runtime that owns the connections to Postgres, which all lanes share.
+    async fn fetch(&self, lookup: usize, wanted: &[LookupKey]) -> Result<HashMap<LookupKey, Found>, lookup::Error> {
+        let mut fetch = pin!(self.lookups.fetch(lookup, wanted));
+        poll_fn(|context| {
+            let _inside = self.shared.enter();
+            fetch.as_mut().poll(context)
+        })
+        .await
+    }
+
+    async fn load(&self, lookup: usize, wanted: &[LookupKey]) -> HashMap<LookupKey, Found> {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
         let mut since = None;
         loop {
-            match self.lookups.fetch(lookup, wanted).await {
+            match self.fetch(lookup, wanted).await {
                 Ok(found) => {
                     if let Some(since) = since.map(|since: Instant| since.elapsed()) {
                         info!(outage_ms = since.as_millis(), tries = backoff.tries(), "lookups answer again");
@@ -160,12 +180,4 @@ impl Select {
             }
         }
     }
-}
-
-pub(super) fn dead_letter(record: Record, class: &'static str, error: RowError) -> DeadLetter {
-    let message = match &error.column {
-        Some(column) => format!("{} (column {column})", error.message),
-        None => error.message,
-    };
-    DeadLetter { record, class, sqlstate: Some(error.sqlstate), message }
 }

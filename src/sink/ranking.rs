@@ -37,7 +37,7 @@ use crate::sink::{Batch, Error, Policy, Progress, Resume, Selected, Sink, Slice,
 use crate::source::Log;
 use config::Layout;
 use epoch::{Decision, Reason};
-use function::{Clock, Done, Epoch, Functions, Identity, Reply, Role, State};
+use function::{Done, Epoch, Functions, Identity, Reply, Role, State};
 use server::Session;
 
 /// How often the epoch may be another one while it is being adopted, before the lane waits a while.
@@ -89,7 +89,7 @@ impl<L: Log> Ranking<L> {
     /// The same with this clock instead of the server's; for tests.
     #[must_use]
     pub fn at(mut self, unix_ms: i64) -> Self {
-        self.functions.clock = Clock::Fixed(unix_ms);
+        self.functions = self.functions.at(unix_ms);
         self
     }
 

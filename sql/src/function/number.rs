@@ -185,7 +185,7 @@ const SIGNS: &[Function] = &[
     row("-", I8, Int8, Run::One(negate::<8>)),
     row("-", F4, Float4, Run::One(|a| Ok(Value::Float4(-float4(a)?)))),
     row("-", F8, Float8, Run::One(|a| Ok(Value::Float8(-float8(a)?)))),
-    row("-", N, Numeric, Run::One(|a| Ok(Value::Numeric(-numeric(a)?)))),
+    row("-", N, Numeric, Run::One(|a| Ok(Value::Numeric(std::ops::Neg::neg(numeric(a)?))))),
 ];
 
 /// `@` and `abs`

@@ -167,6 +167,12 @@ impl Functions {
         Self { keys, clock: Clock::Server }
     }
 
+    /// The same with this clock, Unix milliseconds; for tests.
+    #[must_use]
+    pub fn at(self, unix_ms: i64) -> Self {
+        Self { clock: Clock::Fixed(unix_ms), ..self }
+    }
+
     fn call(&self, command: &str, function: &str) -> Cmd {
         let mut call = cmd(command);
         call.arg(function).arg(self.keys.len()).arg(&self.keys).arg(VERSION);

@@ -109,3 +109,112 @@ fn bucket_ms(unix_us: i64, bucket_ms: u64) -> Option<i64> {
     let start_ms = unix_us.div_euclid(1000).div_euclid(width_ms) * width_ms;
     (start_ms.abs() <= AMOUNT_MAX).then_some(start_ms)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use highwater_sql::Type;
+
+    use super::*;
+    use crate::sink::ranking::config::Slot;
+
+    const AT_US: i64 = 1_700_000_012_345_678;
+    const BUCKET_MS: i64 = 1_700_000_010_000;
+
+    fn layout() -> Layout {
+        let slot = |index, name: &str, ty| Slot { index, name: name.to_owned(), ty };
+        Layout {
+            member: slot(0, "member", Type::Text),
+            score: slot(1, "score", Type::Float8),
+            time: slot(2, "at", Type::Timestamptz(None)),
+            scale: 3,
+            window_ms: 60_000,
+            bucket_ms: 10_000,
+            ahead_ms: 0,
+            fingerprint: String::new(),
+        }
+    }
+
+    fn row(member: &str, score: f64, at_us: i64) -> Vec<Value> {
+        vec![Value::Text(member.into()), Value::Float8(score), Value::Timestamp(at_us)]
+    }
+
+    fn sums(payload: &Payload) -> Vec<(i64, String, i128, i64, u64)> {
+        let mut list: Vec<_> = payload.entries().map(|(b, member, sum)| (b, member.to_owned(), sum.amount, sum.rows, sum.came)).collect();
+        list.sort();
+        list
+    }
+
+    #[test]
+    fn each_row_is_rounded_before_it_is_added() {
+        let mut payload = Payload::default();
+        for _ in 0..3 {
+            payload.add(&layout(), None, Some(&row("a", 0.0006, AT_US))).unwrap();
+        }
+        payload.add(&layout(), None, Some(&row("b", -0.0005, AT_US))).unwrap();
+        assert_eq!(sums(&payload), [(BUCKET_MS, "a".to_owned(), 3, 3, 3), (BUCKET_MS, "b".to_owned(), -1, 1, 1)]);
+    }
+
+    #[test]
+    fn an_update_withdraws_the_row_before_and_adds_the_row_after() {
+        let mut payload = Payload::default();
+        payload.add(&layout(), Some(&row("a", 2.0, AT_US)), Some(&row("a", 3.5, AT_US + 10_000_000))).unwrap();
+        payload.add(&layout(), Some(&row("a", 3.5, AT_US + 10_000_000)), None).unwrap();
+        assert_eq!(sums(&payload), [(BUCKET_MS, "a".to_owned(), -2000, -1, 1), (BUCKET_MS + 10_000, "a".to_owned(), 0, 0, 2)]);
+    }
+
+    #[test]
+    fn null_members_scores_and_times_count_nothing() {
+        let mut payload = Payload::default();
+        for slot in 0..3 {
+            let mut row = row("a", 1.0, AT_US);
+            row[slot] = Value::Null;
+            payload.add(&layout(), Some(&row), Some(&row)).unwrap();
+        }
+        assert!(sums(&payload).is_empty());
+    }
+
+    #[test]
+    fn rows_that_are_in_no_window_or_too_large_are_errors_and_add_nothing() {
+        let mut payload = Payload::default();
+        let good = row("a", 1.0, AT_US);
+        let long = "x".repeat(MEMBER_BYTES_MAX + 1);
+        for (bad, sqlstate, column) in [
+            (row("a", 1.0, i64::MAX), "22008", "at"),
+            (row("a", 1.0, i64::MIN), "22008", "at"),
+            (row("a", 1.0, i64::MAX - 1), "22008", "at"),
+            (row("a", 9_007_199_254_740.992, AT_US), "22003", "score"),
+            (row("a", -9_007_199_254_740.992, AT_US), "22003", "score"),
+            (row(&long, 1.0, AT_US), "54000", "member"),
+        ] {
+            for (before, after) in [(&good, &bad), (&bad, &good)] {
+                let error = payload.add(&layout(), Some(before), Some(after)).unwrap_err();
+                assert_eq!((error.sqlstate, error.column.as_deref()), (sqlstate, Some(column)));
+            }
+        }
+        assert!(sums(&payload).is_empty());
+        payload.add(&layout(), None, Some(&row("a", 9_007_199_254_740.991, AT_US))).unwrap();
+    }
+
+    #[test]
+    fn a_payload_is_full_while_an_update_might_exceed_the_limit() {
+        let mut payload = Payload::default();
+        for n in 0..499_i64 {
+            assert!(!payload.is_full(), "{n}");
+            payload.add(&layout(), None, Some(&row(&n.to_string(), 1.0, AT_US))).unwrap();
+            payload.add(&layout(), None, Some(&row(&n.to_string(), 1.0, AT_US))).unwrap();
+        }
+        assert!(payload.is_full());
+        assert_eq!(payload.entries().len(), 499);
+        assert_eq!(payload.entries().count(), 499);
+    }
+
+    #[test]
+    fn buckets_begin_at_multiples_of_their_width_before_1970_too() {
+        assert_eq!(bucket_ms(-1, 1000), Some(-1000));
+        assert_eq!(bucket_ms(0, 1000), Some(0));
+        assert_eq!(bucket_ms(999_999, 1000), Some(0));
+        assert_eq!(bucket_ms(1_000_000, 1000), Some(1000));
+        assert_eq!(bucket_ms(-1_000_001, 1000), Some(-2000));
+    }
+}

@@ -1,0 +1,10 @@
+//! The ranking against a real Redis: the function library by itself, beside a model of it, and the sink with a log in memory.
+#![allow(clippy::unwrap_used)]
+
+mod library;
+
+mod model;
+
+mod redis_server;
+
+mod sink;

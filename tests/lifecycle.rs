@@ -1,0 +1,102 @@
+//! What happens to a pipeline over its life: ends and starts under load, a truncated table, a connector made anew, an engine that was
+//! thought dead.
+
+use std::process::Command;
+
+use crate::support::database::Load;
+use crate::support::stage::Stage;
+use crate::support::{kafka, scenario, seconds};
+
+const LOAD: Load = Load { writers: 6, changes: 600, per_second: 200, seed: 31 };
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+#[ignore = "needs the test stack: ./test_pipeline.sh"]
+async fn sigterm_under_load_drains_and_nothing_is_sent_twice() {
+    let mut stage = Stage::set(scenario::engagement("sigterm")).await;
+    stage.start_engines(1).await;
+    let (mut writers, written) = stage.write(LOAD);
+    for end in 1..=3 {
+        stage.reached(&written, LOAD.changes * end / 4).await;
+        let (status, took) = stage.engines[0].terminate(seconds(15)).await;
+        assert_eq!(status.code(), Some(0), "after {took:?}:\n{}", stage.engines[0].log());
+        stage.engines[0].restart();
+        stage.wait_ready().await;
+    }
+    while let Some(ended) = writers.join_next().await {
+        ended.unwrap();
+    }
+    stage.assert_exact().await;
+    let stats = stage.receiver.stats().await;
+    assert_eq!(stats["duplicates"].as_u64(), Some(0), "an engine that ended in good order had something sent again: {stats}");
+    stage.strike().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+#[ignore = "needs the test stack: ./test_pipeline.sh"]
+async fn a_truncate_empties_the_ranking_and_is_one_event() {
+    let mut stage = Stage::set(scenario::engagement("truncate")).await;
+    stage.start_engines(2).await;
+    stage.write_all(LOAD).await;
+    stage.assert_exact().await;
+
+    let before = stage.receiver.stored().await;
+    stage.database.run(&format!("TRUNCATE {}", stage.scenario.source)).await;
+    stage.receiver.wait_stored(before + 1, seconds(30)).await;
+    let export = stage.receiver.export().await;
+    assert!(export.lines().last().unwrap().contains("highwater.row.truncate"), "{}", export.lines().last().unwrap());
+    stage.assert_ranking().await;
+
+    stage.begin_anew().await;
+    stage.write_all(Load { seed: 32, ..LOAD }).await;
+    stage.assert_exact().await;
+    stage.strike().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+#[ignore = "needs the test stack: ./test_pipeline.sh"]
+async fn a_connector_made_anew_brings_a_snapshot_and_the_ranking_follows_it() {
+    let mut stage = Stage::set(scenario::engagement("anew")).await;
+    stage.start_engines(2).await;
+    stage.write_all(LOAD).await;
+    stage.assert_exact().await;
+
+    // GIVEN changes that no record tells about
+    stage.connector.delete_wholly(&stage.database).await;
+    stage.write_all(Load { changes: 300, seed: 33, ..LOAD }).await;
+    // WHEN the connector is made again
+    let topic = stage.scenario.topic();
+    let before: i64 = kafka::ends(&stage.stack.kafka, &topic).values().sum();
+    let rows: i64 = stage.database.value(&format!("SELECT count(*) FROM {}", stage.scenario.source)).await.parse().unwrap();
+    stage.connector.create().await;
+    kafka::wait_records(&stage.stack.kafka, &topic, before + rows).await;
+    // THEN the ranking is the table again, and what follows is exact
+    stage.assert_ranking().await;
+    stage.begin_anew().await;
+    stage.write_all(Load { seed: 34, ..LOAD }).await;
+    stage.assert_exact().await;
+    stage.assert_expiry().await;
+    stage.strike().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+#[ignore = "needs the test stack: ./test_pipeline.sh"]
+async fn an_engine_that_was_thought_dead_changes_nothing() {
+    let mut stage = Stage::set(scenario::engagement("zombie")).await;
+    stage.start_engines(2).await;
+    let (mut writers, written) = stage.write(Load { changes: 3_000, ..LOAD });
+    stage.reached(&written, 300).await;
+    let signal = |name: &str| {
+        let pid = stage.engines[0].pid().to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    };
+    signal("-STOP");
+    // Longer than the group waits for it: 150 changes a second take 13 seconds.
+    stage.reached(&written, 2_900).await;
+    signal("-CONT");
+    while let Some(ended) = writers.join_next().await {
+        ended.unwrap();
+    }
+    stage.wait_ready().await;
+    stage.assert_exact().await;
+    stage.strike().await;
+}

@@ -1,0 +1,105 @@
+//! A Debezium connector of a test's own, with the settings of the one in `connectors/`.
+
+use reqwest::Method;
+use serde_json::{Map, Value};
+
+use super::database::Database;
+use super::stack::{Stack, root};
+use super::{eventually, http, seconds};
+
+/// One connector with a slot, a publication and a prefix of its own, all named alike.
+pub struct Connector {
+    url: String,
+    name: String,
+    settings: Map<String, Value>,
+}
+
+impl Connector {
+    /// Captures these tables of `public`. `settings` are put over those of the repository's connector.
+    pub fn new(stack: &Stack, name: &str, tables: &[&str], settings: &[(&str, &str)]) -> Self {
+        let shipped = std::fs::read_to_string(root().join("connectors/engagement-events-connector.json")).unwrap();
+        let mut all: Map<String, Value> = serde_json::from_str(&shipped).unwrap();
+        let tables: Vec<_> = tables.iter().map(|table| format!("public.{table}")).collect();
+        let own = [("topic.prefix", name), ("slot.name", name), ("publication.name", name), ("table.include.list", &tables.join(","))];
+        for (key, value) in own.iter().chain(settings) {
+            all.insert((*key).to_owned(), Value::from(*value));
+        }
+        Self { url: format!("{}/connectors/{name}", stack.connect), name: name.to_owned(), settings: all }
+    }
+
+    /// Creates it and waits until its task runs.
+    pub async fn create(&self) {
+        let settings = Value::from(self.settings.clone()).to_string();
+        // 409 while the worker rebalances.
+        eventually("Connect takes the connector", seconds(60), async || {
+            match http::request(Method::PUT, &format!("{}/config", self.url), Some(settings.clone())).await? {
+                (200 | 201, _) => Ok(()),
+                (status, body) => Err(format!("{status} {body}")),
+            }
+        })
+        .await;
+        self.wait_running().await;
+    }
+
+    /// Waits until the connector and its task run.
+    pub async fn wait_running(&self) {
+        eventually("the connector runs", seconds(60), async || {
+            let status = http::get(&format!("{}/status", self.url)).await?;
+            if status.contains("FAILED") {
+                let restart = format!("{}/restart?includeTasks=true&onlyFailed=true", self.url);
+                drop(http::request(Method::POST, &restart, None).await);
+            }
+            let parsed: Value = serde_json::from_str(&status).map_err(|error| error.to_string())?;
+            let running = parsed["connector"]["state"] == "RUNNING" && parsed["tasks"][0]["state"] == "RUNNING";
+            if running { Ok(()) } else { Err(status.chars().take(800).collect()) }
+        })
+        .await;
+    }
+
+    /// Deletes it; slot, publication and Connect's stored offsets for it stay.
+    pub async fn delete(&self) {
+        eventually("the connector is deleted", seconds(60), async || {
+            match http::request(Method::DELETE, &self.url, None).await? {
+                (204 | 404, _) => Ok(()),
+                (status, body) => Err(format!("{status} {body}")),
+            }
+        })
+        .await;
+    }
+
+    /// Deletes it with its stored offsets, its slot and its publication, so that the next one begins with a snapshot.
+    pub async fn delete_wholly(&self, database: &Database) {
+        let ask = async |method: Method, path: &str, wanted: u16| {
+            eventually(path, seconds(60), async || {
+                match http::request(method.clone(), &format!("{}/{path}", self.url), None).await? {
+                    (status, _) if status == wanted => Ok(()),
+                    (status, body) => Err(format!("{status} {body}")),
+                }
+            })
+            .await;
+        };
+        ask(Method::PUT, "stop", 204).await;
+        // Refused until the tasks have ended.
+        ask(Method::DELETE, "offsets", 200).await;
+        self.delete().await;
+        self.drop_slot(database).await;
+    }
+
+    async fn drop_slot(&self, database: &Database) {
+        let drop_slot = format!("SELECT count(pg_drop_replication_slot(slot_name)) FROM pg_replication_slots WHERE slot_name = '{}'", self.name);
+        // In use until the walsender has noticed.
+        eventually("the slot is dropped", seconds(30), async || database.try_value(&drop_slot).await).await;
+        database.run(&format!("DROP PUBLICATION IF EXISTS {}", self.name)).await;
+    }
+
+    /// Connect was killed or restarted: its REST interface answers before the task runs.
+    pub async fn recovered(&self) {
+        self.wait_running().await;
+    }
+
+    /// Best effort, at the end of a test: a slot that nobody reads keeps the WAL.
+    pub async fn clean_up(&self, database: &Database) {
+        self.delete().await;
+        self.drop_slot(database).await;
+    }
+}

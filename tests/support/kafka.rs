@@ -1,0 +1,126 @@
+//! Kafka, from outside: topics are made, ends are read, records are put in and taken out.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Headers, Message};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::util::Timeout;
+use tokio::task::block_in_place;
+
+use super::{eventually, seconds};
+
+const WAIT: Duration = Duration::from_secs(20);
+
+/// A record as it stands in a topic.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// Partition.
+    pub partition: i32,
+    /// Offset.
+    pub offset: i64,
+    /// Key.
+    pub key: Option<Vec<u8>>,
+    /// Value.
+    pub value: Option<Vec<u8>>,
+    /// Headers, as text.
+    pub headers: BTreeMap<String, String>,
+}
+
+fn config(servers: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", servers).set("message.max.bytes", (17 << 20).to_string());
+    config
+}
+
+fn consumer(servers: &str) -> BaseConsumer {
+    let mut config = config(servers);
+    config.set("group.id", "highwater-tests").set("enable.auto.commit", "false").set("auto.offset.reset", "error");
+    config.set("fetch.message.max.bytes", (18 << 20).to_string()).set("receive.message.max.bytes", (64 << 20).to_string());
+    config.create().unwrap()
+}
+
+/// Makes a topic of four partitions.
+pub async fn create_topic(servers: &str, topic: &str) {
+    let admin: AdminClient<DefaultClientContext> = config(servers).create().unwrap();
+    let topic = NewTopic::new(topic, 4, TopicReplication::Fixed(1)).set("cleanup.policy", "delete");
+    for result in admin.create_topics([&topic], &AdminOptions::new().operation_timeout(Some(WAIT))).await.unwrap() {
+        result.unwrap();
+    }
+}
+
+/// Deletes a topic.
+pub async fn delete_topic(servers: &str, topic: &str) {
+    let admin: AdminClient<DefaultClientContext> = config(servers).create().unwrap();
+    for result in admin.delete_topics(&[topic], &AdminOptions::new().operation_timeout(Some(WAIT))).await.unwrap() {
+        result.unwrap();
+    }
+}
+
+/// The next offset of every partition; none while the topic does not exist.
+pub fn ends(servers: &str, topic: &str) -> BTreeMap<i32, i64> {
+    block_in_place(|| {
+        let consumer = consumer(servers);
+        let metadata = consumer.fetch_metadata(Some(topic), WAIT).unwrap();
+        let partitions = metadata.topics()[0].partitions().iter().map(|partition| partition.id());
+        partitions.map(|p| (p, consumer.fetch_watermarks(topic, p, WAIT).unwrap().1)).collect()
+    })
+}
+
+/// Waits until the topic holds that many records.
+pub async fn wait_records(servers: &str, topic: &str, count: i64) {
+    let holds = async || match ends(servers, topic).values().sum::<i64>() {
+        sum if sum >= count => Ok(()),
+        sum => Err(format!("{sum} records")),
+    };
+    eventually(&format!("{topic} holds {count} records"), seconds(60), holds).await;
+}
+
+/// Puts one record in; where it landed.
+pub async fn produce(servers: &str, topic: &str, partition: i32, key: Option<&[u8]>, value: Option<&[u8]>) -> (i32, i64) {
+    let producer: FutureProducer = config(servers).set("acks", "all").create().unwrap();
+    let mut record: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(topic).partition(partition);
+    record.key = key;
+    record.payload = value;
+    let delivery = producer.send(record, Timeout::After(WAIT)).await.map_err(|(error, _)| error).unwrap();
+    (delivery.partition, delivery.offset)
+}
+
+/// Every record that is in the topic now, in offset order of each partition; none when it does not exist.
+pub fn records(servers: &str, topic: &str) -> Vec<Stored> {
+    let ends = ends(servers, topic);
+    block_in_place(|| {
+        let consumer = consumer(servers);
+        let mut assignment = TopicPartitionList::new();
+        let mut missing: i64 = 0;
+        for (partition, end) in ends {
+            let start = consumer.fetch_watermarks(topic, partition, WAIT).unwrap().0;
+            assignment.add_partition_offset(topic, partition, Offset::Offset(start)).unwrap();
+            missing += end - start;
+        }
+        consumer.assign(&assignment).unwrap();
+        let (mut found, deadline) = (Vec::new(), Instant::now() + WAIT);
+        while missing > 0 {
+            assert!(Instant::now() < deadline, "{missing} records of {topic} were not read");
+            let Some(message) = consumer.poll(Duration::from_millis(100)) else { continue };
+            found.push(stored(&message.unwrap()));
+            missing -= 1;
+        }
+        found
+    })
+}
+
+fn stored(message: &impl Message) -> Stored {
+    let mut headers = BTreeMap::new();
+    for header in message.headers().into_iter().flat_map(Headers::iter) {
+        headers.insert(header.key.to_owned(), String::from_utf8_lossy(header.value.unwrap_or_default()).into_owned());
+    }
+    let bytes = |part: Option<&[u8]>| part.map(<[u8]>::to_vec);
+    let (partition, offset) = (message.partition(), message.offset());
+    Stored { partition, offset, key: bytes(message.key()), value: bytes(message.payload()), headers }
+}

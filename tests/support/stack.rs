@@ -1,0 +1,77 @@
+//! The servers that `test_pipeline.sh` started: where they are, and how a test takes one away.
+//!
+//! Only a stack that is not the developer's own (`HIGHWATER_STACK=dev`) is ever touched.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The running stack.
+#[derive(Clone, Debug)]
+pub struct Stack {
+    /// The database of the demo, where the tests have tables of their own.
+    pub postgres: String,
+    /// Bootstrap servers.
+    pub kafka: String,
+    /// Connect's REST interface.
+    pub connect: String,
+    /// The Redis server.
+    pub redis: String,
+}
+
+/// The repository.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Where the programs under test are: built in release mode by `test_pipeline.sh`.
+pub fn program(name: &str) -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    let path = std::env::var_os("HIGHWATER_BIN").map_or_else(|| target.join("release"), PathBuf::from).join(name);
+    assert!(path.exists(), "{} is not built: cargo build --release --workspace", path.display());
+    path
+}
+
+impl Stack {
+    /// The stack that the environment names.
+    pub fn running() -> Self {
+        let variable = |name: &str| {
+            std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: this test needs the test stack; run ./test_pipeline.sh"))
+        };
+        let name = variable("HIGHWATER_STACK");
+        assert_ne!(name, "dev", "the tests stop servers and must not do so to the developer's own stack");
+        Self {
+            postgres: variable("DATABASE_URL"),
+            kafka: variable("KAFKA_BROKERS"),
+            connect: variable("CONNECT_URL"),
+            redis: variable("REDIS_URL"),
+        }
+    }
+
+    /// Stops a part in good order.
+    pub fn stop(&self, part: &str) {
+        command(&["down", part]);
+    }
+
+    /// Starts a part and waits until it is ready.
+    pub fn start(&self, part: &str) {
+        command(&["up", part]);
+    }
+
+    /// SIGKILL, and nothing after it.
+    pub fn kill(&self, part: &str) {
+        let status = command(&["status"]);
+        let line = status.lines().find(|line| line.starts_with(part)).unwrap_or_else(|| panic!("no {part} in {status}"));
+        let pid = line.split_whitespace().nth(2).filter(|pid| *pid != "-").unwrap_or_else(|| panic!("{part} does not run: {status}"));
+        assert!(Command::new("kill").args(["-KILL", pid]).status().unwrap().success(), "kill -KILL {pid}");
+    }
+}
+
+/// Runs `./stack.sh`; its output.
+fn command(arguments: &[&str]) -> String {
+    let run = || Command::new(root().join("stack.sh")).args(arguments).output().unwrap();
+    let output = tokio::task::block_in_place(run);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "./stack.sh {}: {text}{errors}", arguments.join(" "));
+    text
+}

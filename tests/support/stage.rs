@@ -1,0 +1,220 @@
+//! One test's own world: tables, topics, connector, receiver, pipeline file, and the engines it starts.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::connector::Connector;
+use super::engine::Engine;
+use super::kafka;
+use super::database::{Database, Load, Written, write};
+use super::ranking::Ranking;
+use super::receiver::Receiver;
+use super::scenario::{Extra, Scenario};
+use super::stack::Stack;
+use super::{eventually, seconds};
+
+/// The receiver's and the engines' shared secret; of no worth elsewhere.
+pub const SECRET: &str = "whsec_dGhpcyBpcyBhIHNlY3JldCBvZiB0aGUgdGVzdHM=";
+
+/// A directory that is gone when the test is.
+pub struct Directory(PathBuf);
+
+impl Directory {
+    /// A new, empty one.
+    pub fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("highwater-{name}-{}", std::process::id()));
+        drop(std::fs::remove_dir_all(&path));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &std::path::Path {
+        &self.0
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("logs are kept in {}", self.0.display());
+        } else {
+            drop(std::fs::remove_dir_all(&self.0));
+        }
+    }
+}
+
+/// Everything a test needs, standing.
+pub struct Stage {
+    /// Engines; first, so that they end first.
+    pub engines: Vec<Engine>,
+    /// The receiver.
+    pub receiver: Receiver,
+    /// Servers.
+    pub stack: Stack,
+    /// The database.
+    pub database: Database,
+    /// What is run.
+    pub scenario: Arc<Scenario>,
+    /// Debezium.
+    pub connector: Connector,
+    /// The pipeline file.
+    pub pipeline: PathBuf,
+    /// Events at the receiver that earlier comparisons were about.
+    pub compared: usize,
+    directory: Directory,
+}
+
+impl Stage {
+    /// Tables with their first rows, topics, ledger, connector past its snapshot, receiver; no engine yet.
+    pub async fn set(scenario: Scenario) -> Self {
+        Self::set_with(scenario, &Extra::default()).await
+    }
+
+    /// The same, with more in the pipeline file.
+    pub async fn set_with(scenario: Scenario, more: &Extra) -> Self {
+        let stack = Stack::running();
+        let database = Database::open(&stack.postgres);
+        let directory = Directory::new(&scenario.name);
+        database.run(&scenario.schema).await;
+        database.run(&scenario.first_rows).await;
+        scenario.open_ledger(&database).await;
+        for table in scenario.tables() {
+            kafka::create_topic(&stack.kafka, &format!("{}.public.{table}", scenario.name)).await;
+        }
+        let connector = Connector::new(&stack, &scenario.name, &scenario.tables(), &[]);
+        connector.create().await;
+        for table in scenario.tables() {
+            // From its first record on, every commit is streamed: the slot is older than the snapshot.
+            let rows: i64 = database.value(&format!("SELECT count(*) FROM {table}")).await.parse().unwrap();
+            kafka::wait_records(&stack.kafka, &format!("{}.public.{table}", scenario.name), rows).await;
+        }
+        let receiver = Receiver::start(directory.path(), SECRET).await;
+        let pipeline = directory.path().join("pipeline.toml");
+        std::fs::write(&pipeline, scenario.pipeline(&receiver.url(), SECRET, more)).unwrap();
+        let scenario = Arc::new(scenario);
+        Self { engines: Vec::new(), receiver, stack, database, scenario, connector, pipeline, compared: 0, directory }
+    }
+
+    /// Starts one more engine.
+    pub fn start_engine(&mut self) -> &mut Engine {
+        let name = format!("engine-{}", self.engines.len() + 1);
+        self.engines.push(Engine::start(self.directory.path(), &name, &self.pipeline));
+        self.engines.last_mut().unwrap()
+    }
+
+    /// Starts engines and waits until all are ready.
+    pub async fn start_engines(&mut self, count: usize) {
+        for _ in 0..count {
+            self.start_engine();
+        }
+        self.wait_ready().await;
+    }
+
+    /// Waits until every engine is ready.
+    pub async fn wait_ready(&mut self) {
+        for engine in &mut self.engines {
+            engine.wait_ready().await;
+        }
+    }
+
+    /// Begins to write.
+    pub fn write(&self, load: Load) -> (tokio::task::JoinSet<()>, Arc<Written>) {
+        let written = Arc::new(Written::default());
+        (write(&self.database, &self.scenario, load, &written), written)
+    }
+
+    /// Writes a load to its end.
+    pub async fn write_all(&self, load: Load) {
+        let (mut writers, _) = self.write(load);
+        while let Some(ended) = writers.join_next().await {
+            ended.unwrap();
+        }
+    }
+
+    /// Nothing is written any more: the receiver gets every owed event, the ranking every record; then both are compared with Postgres.
+    pub async fn assert_exact(&self) {
+        let expected = self.scenario.expected_count(&self.database).await;
+        self.receiver.wait_stored(expected + self.compared as u64, seconds(90)).await;
+        self.scenario.assert_received(&self.database, &self.receiver, self.compared).await;
+        self.assert_ranking().await;
+    }
+
+    /// The ranking, when it has read everything, equals the oracle.
+    pub async fn assert_ranking(&self) {
+        if let Some(sink) = &self.scenario.ranking {
+            let seen = Ranking::open(&self.stack.redis, sink).await.wait_read(&self.stack.kafka, &self.scenario.topic()).await;
+            self.scenario.assert_ranking(&self.database, sink, &seen).await;
+        }
+    }
+
+    /// Compares at every step of the window until nothing is left in it; the ranking must be gone with its last row.
+    pub async fn assert_expiry(&self) {
+        let Some(sink) = &self.scenario.ranking else { return };
+        let ranking = Ranking::open(&self.stack.redis, sink).await;
+        let (mut floor_ms, mut steps, mut members) = (0, 0, usize::MAX);
+        while members > 0 {
+            let seen = eventually("the window moves on", seconds(20), async || {
+                let seen = ranking.look().await.ok_or("no epoch is served")?;
+                if seen.floor_ms > floor_ms && seen.undrained == 0 { Ok(seen) } else { Err(format!("floor {}", seen.floor_ms)) }
+            })
+            .await;
+            floor_ms = seen.floor_ms;
+            members = self.scenario.assert_ranking(&self.database, sink, &seen).await;
+            steps += 1;
+            assert!(steps < 120, "{members} members are left after {steps} steps of the window");
+        }
+        assert!(steps > 5, "the window emptied in {steps} steps: too few to have seen rows expire");
+    }
+
+    /// Everything at the receiver so far has been compared; the next comparison is about what comes.
+    pub async fn begin_anew(&mut self) {
+        self.compared = self.receiver.export().await.lines().count();
+        self.scenario.clear_ledger(&self.database).await;
+    }
+
+    /// Changes lookup rows and waits until every engine shows the new ones, in rows of all partitions.
+    pub async fn change_lookups(&mut self) {
+        for change in &self.scenario.lookup_changes {
+            self.database.run(change).await;
+        }
+        // What is sent before a change of a lookup row was read may hold the old one: new probes until all are new.
+        eventually("the engines see the changed lookup rows", seconds(30), async || {
+            self.compared = self.receiver.export().await.lines().count();
+            self.scenario.clear_ledger(&self.database).await;
+            self.database.run(&self.scenario.probe).await;
+            let expected = self.scenario.expected_count(&self.database).await;
+            self.receiver.wait_stored(expected + self.compared as u64, seconds(30)).await;
+            match self.scenario.differences(&self.database, &self.receiver, self.compared).await.len() {
+                0 => Ok(()),
+                old => Err(format!("{old} of {expected} probes differ")),
+            }
+        })
+        .await;
+    }
+
+    /// SIGTERM to all engines: each ends with 0 within the limit.
+    pub async fn terminate(&mut self, limit: Duration) {
+        for engine in &mut self.engines {
+            let (status, took) = engine.terminate(limit).await;
+            assert!(status.success(), "the engine ended with {status} after {took:?}:\n{}", engine.log());
+        }
+    }
+
+    /// Takes everything down that would weigh on the tests that follow.
+    pub async fn strike(mut self) {
+        self.terminate(seconds(40)).await;
+        self.connector.clean_up(&self.database).await;
+    }
+
+    /// Waits until the writers committed that many changes.
+    pub async fn reached(&self, written: &Written, changes: u64) {
+        eventually("the writers go on", seconds(300), async || match written.changes.load(Ordering::Relaxed) {
+            done if done >= changes => Ok(()),
+            done => Err(format!("{done} changes")),
+        })
+        .await;
+    }
+}
