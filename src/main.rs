@@ -1,1 +1,122 @@
-fn main() {}
+//! `highwater`: arguments -> configuration -> telemetry -> run -> exit code.
+//!
+//! Exit codes: 0 after a clean end, 1 when every lane has stopped, 2 when the configuration or its surroundings contradict themselves.
+
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use highwater::telemetry::{self, LogFormat};
+use highwater::{check, config, pipeline};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing::{error, info};
+
+/// Write the SELECT you would write in psql; Highwater keeps its result live.
+#[derive(Parser)]
+#[command(version, about, max_term_width = 120)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run pipelines until SIGTERM or SIGINT.
+    Run(Run),
+    /// Verify everything that can be verified before running; one line per fact.
+    Check {
+        /// Pipeline files.
+        #[arg(required = true)]
+        pipelines: Vec<PathBuf>,
+    },
+}
+
+#[derive(Args)]
+struct Run {
+    /// Pipeline files.
+    #[arg(required = true)]
+    pipelines: Vec<PathBuf>,
+    /// Where /metrics, /health and /ready are served.
+    #[arg(long, env = "HIGHWATER_LISTEN", default_value = "127.0.0.1:9464")]
+    listen: SocketAddr,
+    /// How long finishing may take after SIGTERM, seconds.
+    #[arg(long, env = "HIGHWATER_DRAIN_SECONDS", default_value_t = 10)]
+    drain_seconds: u64,
+    /// How log lines look.
+    #[arg(long, env = "HIGHWATER_LOG_FORMAT", value_enum, default_value_t = LogFormat::Auto)]
+    log_format: LogFormat,
+}
+
+fn main() -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: no runtime: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let code = match Arguments::parse().command {
+        Command::Check { pipelines } => runtime.block_on(check_all(&pipelines)),
+        Command::Run(arguments) => runtime.block_on(run(arguments)),
+    };
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    code
+}
+
+fn load(paths: &[PathBuf]) -> Result<Vec<config::PipelineConfig>, ExitCode> {
+    config::load(paths).map_err(|error| {
+        eprintln!("error: {error}");
+        ExitCode::from(2)
+    })
+}
+
+async fn check_all(paths: &[PathBuf]) -> ExitCode {
+    let configs = match load(paths) {
+        Ok(configs) => configs,
+        Err(code) => return code,
+    };
+    let mut fine = true;
+    for config in &configs {
+        let report = check::check(config).await;
+        print!("{}", report.render(std::io::stdout().is_terminal()));
+        fine &= report.is_fine();
+    }
+    if fine { ExitCode::SUCCESS } else { ExitCode::from(2) }
+}
+
+async fn run(arguments: Run) -> ExitCode {
+    let configs = match load(&arguments.pipelines) {
+        Ok(configs) => configs,
+        Err(code) => return code,
+    };
+    telemetry::start(arguments.log_format);
+    let (stop, shutdown) = watch::channel(false);
+    let (mut terminate, mut interrupt) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
+        (Err(error), _) | (_, Err(error)) => {
+            error!(%error, "signals cannot be handled");
+            return ExitCode::from(2);
+        }
+    };
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => info!("SIGTERM: draining"),
+            _ = interrupt.recv() => info!("SIGINT: draining"),
+        }
+        let _ = stop.send(true);
+        // Without a sender the receivers would see a closed channel as well.
+        std::future::pending::<()>().await;
+    });
+    let options = pipeline::Options { listen: arguments.listen, drain_max: Duration::from_secs(arguments.drain_seconds) };
+    match pipeline::run(configs, options, shutdown).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!("{error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

@@ -20,9 +20,11 @@ mod column;
 mod envelope;
 mod error;
 mod key;
+mod number;
 mod row;
 mod schema;
 mod source;
+mod temporal;
 
 use std::sync::{Arc, OnceLock, RwLock};
 
@@ -114,11 +116,7 @@ pub struct Decoder {
 impl Decoder {
     /// A decoder that fills these columns, in this order.
     pub fn new(columns: &[Column]) -> Decoder {
-        Decoder {
-            columns: row::Columns::new(columns),
-            names: OnceLock::new(),
-            schema: RwLock::new(None),
-        }
+        Decoder { columns: row::Columns::new(columns), names: OnceLock::new(), schema: RwLock::new(None) }
     }
 
     /// Reads one record value. An error means that the record has no position and no rows; errors of single rows are in
@@ -147,20 +145,12 @@ mod tests {
     use crate::value::{Type, Value};
 
     fn column(name: &str, ty: Type) -> Column {
-        Column {
-            name: name.into(),
-            ty,
-            not_null: false,
-            collation_is_c: true,
-        }
+        Column { name: name.into(), ty, not_null: false, collation_is_c: true }
     }
 
     #[test]
     fn reads_the_plain_envelope() {
-        let decoder = Decoder::new(&[
-            column("n", Type::Numeric(Some((10, 2)))),
-            column("id", Type::Int4),
-        ]);
+        let decoder = Decoder::new(&[column("n", Type::Numeric(Some((10, 2)))), column("id", Type::Int4)]);
         let record = r#"{"before":null,"after":{"id":7,"x":[1],"n":"-1.10"},"source":{"name":"p","schema":"public","table":"t",
             "snapshot":null,"sequence":"[null,\"51\"]","ts_us":5,"lsn":51,"txId":3},"op":"c","ts_ms":1}"#;
         let envelope = decoder.decode(record.as_bytes()).unwrap();

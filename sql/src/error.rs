@@ -17,11 +17,7 @@ pub struct RowError {
 impl RowError {
     /// An error that does not know its column yet.
     pub fn new(sqlstate: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            sqlstate,
-            message: message.into(),
-            column: None,
-        }
+        Self { sqlstate, message: message.into(), column: None }
     }
 
     /// The same error, naming the column unless it names one already.

@@ -1,46 +1,138 @@
-//! JSON text: validation as `json_in`, the normal form of `jsonb`, and string escapes. First version.
+//! JSON as Postgres has it: what `json` accepts, and the normal form of `jsonb`.
+//!
+//! `json` keeps its text, so it is only validated. `jsonb` is a tree: numbers are [`Numeric`] (all digits kept, no exponents), object
+//! keys are unique (the last duplicate wins) and ordered by length, then bytes. Printed, this is the text that `jsonb_out`
+//! gives (`src/backend/utils/adt/jsonb.c`, `src/common/jsonapi.c`).
+//!
+//! Nesting is limited to [`DEPTH_MAX`] levels; Postgres goes a little deeper, as far as its stack allows.
+
+mod parse;
+mod write;
 
 use std::cmp::Ordering;
 
+pub use write::push_string;
+
 use crate::error::RowError;
+use crate::numeric::Numeric;
 
-/// Whether `json_in` takes the text.
+/// Deepest nesting of arrays and objects.
+pub const DEPTH_MAX: usize = 1_000;
+
+/// A `jsonb` value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Json {
+    /// `null`
+    Null,
+    /// `true`, `false`
+    Bool(bool),
+    /// A number with all its digits
+    Number(Numeric),
+    /// A string, escapes resolved
+    String(String),
+    /// An array
+    Array(Vec<Json>),
+    /// An object: unique keys in `jsonb` order
+    Object(Vec<(String, Json)>),
+}
+
+/// Whether `json_in` takes the text. Fails with 22P02.
 pub fn validate(text: &str) -> Result<(), RowError> {
-    serde_json::from_str::<serde::de::IgnoredAny>(text)
-        .map(|_| ())
-        .map_err(|_| invalid())
+    parse::skip(text)
 }
 
-/// The text that `jsonb_out(jsonb_in(text))` prints.
+/// The text that `jsonb_out(jsonb_in(text))` prints. Fails with 22P02, 22P05 (`\u0000`), 22003 (a number that numeric cannot hold).
 pub fn normalize(text: &str) -> Result<String, RowError> {
-    validate(text)?;
-    Ok(text.to_owned())
+    let mut out = String::with_capacity(text.len() + text.len() / 8);
+    Json::parse(text)?.write(&mut out);
+    Ok(out)
 }
 
-/// `jsonb_cmp` of two normal forms.
+/// `jsonb_cmp` of two texts in normal form; text that is not JSON sorts first.
 pub fn compare(a: &str, b: &str) -> Ordering {
-    a.cmp(b)
+    match (Json::parse(a), Json::parse(b)) {
+        (Ok(a), Ok(b)) => a.cmp(&b),
+        (a, b) => a.is_ok().cmp(&b.is_ok()),
+    }
 }
 
-/// Appends a string literal as `escape_json` writes it.
-pub fn push_string(out: &mut String, text: &str) {
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\x08' => out.push_str("\\b"),
-            '\x0c' => out.push_str("\\f"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            c if c < ' ' => out.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => out.push(c),
+impl Json {
+    /// `jsonb_in`. Fails as [`normalize`] does.
+    pub fn parse(text: &str) -> Result<Json, RowError> {
+        parse::tree(text)
+    }
+
+    /// Appends the normal form: what `jsonb_out` prints.
+    pub fn write(&self, out: &mut String) {
+        write::push(self, out);
+    }
+
+    /// An object of these pairs: sorted, the last of equal keys kept.
+    pub fn object(mut pairs: Vec<(String, Json)>) -> Json {
+        pairs.sort_by(|(a, _), (b, _)| key_order(a, b));
+        // The sort is stable, so the last of a run of equal keys is the last one written.
+        pairs.reverse();
+        pairs.dedup_by(|(a, _), (b, _)| a == b);
+        pairs.reverse();
+        Json::Object(pairs)
+    }
+
+    /// The value of a key, if this is an object that has it.
+    pub fn get(&self, key: &str) -> Option<&Json> {
+        let Json::Object(pairs) = self else { return None };
+        let at = pairs.binary_search_by(|(k, _)| key_order(k, key)).ok()?;
+        pairs.get(at).map(|(_, value)| value)
+    }
+
+    /// `jbvType`: Object > Array > Boolean > Number > String > Null.
+    fn rank(&self) -> u8 {
+        match self {
+            Json::Null => 0,
+            Json::String(_) => 1,
+            Json::Number(_) => 2,
+            Json::Bool(_) => 3,
+            Json::Array(_) => 4,
+            Json::Object(_) => 5,
         }
     }
-    out.push('"');
+
+    fn compare_nested(&self, other: &Json) -> Ordering {
+        match (self, other) {
+            (Json::String(a), Json::String(b)) => a.cmp(b),
+            (Json::Number(a), Json::Number(b)) => a.cmp(b),
+            (Json::Bool(a), Json::Bool(b)) => a.cmp(b),
+            (Json::Array(a), Json::Array(b)) => a
+                .len()
+                .cmp(&b.len())
+                .then_with(|| a.iter().zip(b).map(|(x, y)| x.compare_nested(y)).find(|o| *o != Ordering::Equal).unwrap_or(Ordering::Equal)),
+            (Json::Object(a), Json::Object(b)) => a.len().cmp(&b.len()).then_with(|| {
+                let pairs = a.iter().zip(b).map(|((ka, va), (kb, vb))| ka.cmp(kb).then_with(|| va.compare_nested(vb)));
+                pairs.into_iter().find(|o| *o != Ordering::Equal).unwrap_or(Ordering::Equal)
+            }),
+            _ => self.rank().cmp(&other.rank()),
+        }
+    }
 }
 
-fn invalid() -> RowError {
-    RowError::new("22P02", "invalid input syntax for type json")
+impl Ord for Json {
+    /// `compareJsonbContainers`. At the top a scalar is stored as an array of one element, which makes it greater than the
+    /// empty array; that is how Postgres orders them, too.
+    fn cmp(&self, other: &Json) -> Ordering {
+        match (self, other) {
+            (Json::Array(a), scalar) if a.is_empty() && scalar.rank() < 4 => Ordering::Less,
+            (scalar, Json::Array(b)) if b.is_empty() && scalar.rank() < 4 => Ordering::Greater,
+            _ => self.compare_nested(other),
+        }
+    }
+}
+
+impl PartialOrd for Json {
+    fn partial_cmp(&self, other: &Json) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// `lengthCompareJsonbStringValue`: shorter keys first.
+fn key_order(a: &str, b: &str) -> Ordering {
+    a.len().cmp(&b.len()).then_with(|| a.cmp(b))
 }

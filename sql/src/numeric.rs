@@ -49,17 +49,11 @@ enum Coefficient {
 
 impl Numeric {
     /// Zero with scale 0.
-    pub const ZERO: Numeric = Numeric {
-        coefficient: Coefficient::Small(0),
-        scale: 0,
-    };
+    pub const ZERO: Numeric = Numeric { coefficient: Coefficient::Small(0), scale: 0 };
 
     /// The integer, with scale 0.
     pub fn from_i64(value: i64) -> Numeric {
-        Numeric {
-            coefficient: Coefficient::Small(i128::from(value)),
-            scale: 0,
-        }
+        Numeric { coefficient: Coefficient::Small(i128::from(value)), scale: 0 }
     }
 
     /// `coefficient / 10^scale`. Fails beyond Postgres' largest scale (22003).
@@ -68,15 +62,9 @@ impl Numeric {
             return Err(overflow());
         }
         if coefficient == i128::MIN {
-            return Ok(Numeric {
-                coefficient: Coefficient::Big(Arc::new(BigInt::from(coefficient))),
-                scale,
-            });
+            return Ok(Numeric { coefficient: Coefficient::Big(Arc::new(BigInt::from(coefficient))), scale });
         }
-        Ok(Numeric {
-            coefficient: Coefficient::Small(coefficient),
-            scale,
-        })
+        Ok(Numeric { coefficient: Coefficient::Small(coefficient), scale })
     }
 
     /// `coefficient / 10^scale` of any size. Fails where Postgres cannot store it (22003).
@@ -88,22 +76,14 @@ impl Numeric {
             return Err(overflow());
         }
         if let Some(small) = coefficient.to_i128().filter(|c| *c != i128::MIN) {
-            return Ok(Numeric {
-                coefficient: Coefficient::Small(small),
-                scale: scale_u16,
-            });
+            return Ok(Numeric { coefficient: Coefficient::Small(small), scale: scale_u16 });
         }
         let digits_max = INTEGER_DIGITS_MAX + scale;
         // 10^d needs more than 3.32 d bits, so shorter numbers are in range without computing the power.
-        if coefficient.bits() > u64::from(digits_max) * 332 / 100
-            && coefficient.magnitude() >= big_pow10(digits_max).magnitude()
-        {
+        if coefficient.bits() > u64::from(digits_max) * 332 / 100 && coefficient.magnitude() >= big_pow10(digits_max).magnitude() {
             return Err(overflow());
         }
-        Ok(Numeric {
-            coefficient: Coefficient::Big(Arc::new(coefficient)),
-            scale: scale_u16,
-        })
+        Ok(Numeric { coefficient: Coefficient::Big(Arc::new(coefficient)), scale: scale_u16 })
     }
 
     /// Digits after the decimal point when printed.
@@ -149,11 +129,7 @@ impl Numeric {
 
     fn big_at(&self, scale: u16) -> BigInt {
         let by = u32::from(scale.saturating_sub(self.scale));
-        if by == 0 {
-            self.big()
-        } else {
-            self.big() * big_pow10(by)
-        }
+        if by == 0 { self.big() } else { self.big() * big_pow10(by) }
     }
 
     /// The power of ten of the first digit that is not zero; `None` for zero.

@@ -10,12 +10,10 @@ mod format;
 mod parse;
 
 pub use format::{
-    push_date, push_date_json, push_interval, push_time, push_timestamp, push_timestamp_json,
-    push_timestamptz, push_timestamptz_json, push_timetz,
+    push_date, push_date_json, push_interval, push_time, push_timestamp, push_timestamp_json, push_timestamptz, push_timestamptz_json,
+    push_timetz,
 };
-pub use parse::{
-    parse_date, parse_interval, parse_time, parse_timestamp, parse_timestamptz, parse_timetz,
-};
+pub use parse::{parse_date, parse_interval, parse_time, parse_timestamp, parse_timestamptz, parse_timetz};
 
 use crate::error::RowError;
 
@@ -61,8 +59,7 @@ pub fn days_from_civil(date: Civil) -> i32 {
     let year = i64::from(date.year) - i64::from(month <= 2);
     let era = year.div_euclid(400);
     let year_of_era = year.rem_euclid(400);
-    let day_of_year =
-        (153 * (month + if month > 2 { -3 } else { 9 }) + 2) / 5 + i64::from(date.day) - 1;
+    let day_of_year = (153 * (month + if month > 2 { -3 } else { 9 }) + 2) / 5 + i64::from(date.day) - 1;
     let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
     let days = era * 146_097 + day_of_era - 719_468;
     i32::try_from(days).unwrap_or(if days < 0 { i32::MIN } else { i32::MAX })
@@ -73,18 +70,13 @@ pub fn civil_from_days(days: i32) -> Civil {
     let days = i64::from(days) + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month + 2) / 5 + 1;
     let month = if month < 10 { month + 3 } else { month - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
-    Civil {
-        year: i32::try_from(year).unwrap_or(i32::MAX),
-        month: u8::try_from(month).unwrap_or(1),
-        day: u8::try_from(day).unwrap_or(1),
-    }
+    Civil { year: i32::try_from(year).unwrap_or(i32::MAX), month: u8::try_from(month).unwrap_or(1), day: u8::try_from(day).unwrap_or(1) }
 }
 
 /// Whether February has 29 days.
@@ -105,10 +97,7 @@ pub fn days_in_month(year: i32, month: u8) -> u8 {
 /// The day and the microseconds since its midnight of a finite timestamp.
 pub fn split_timestamp(micros: i64) -> (i32, i64) {
     let days = micros.div_euclid(DAY);
-    (
-        i32::try_from(days).unwrap_or(if days < 0 { i32::MIN } else { i32::MAX }),
-        micros.rem_euclid(DAY),
-    )
+    (i32::try_from(days).unwrap_or(if days < 0 { i32::MIN } else { i32::MAX }), micros.rem_euclid(DAY))
 }
 
 /// The timestamp of a day and microseconds since its midnight. Fails with 22008 outside of the timestamps there are.
@@ -141,9 +130,5 @@ pub fn round_micros(micros: i64, precision: Option<u8>) -> i64 {
     }
     let rest = micros % unit;
     let cut = micros - rest;
-    if rest.abs() * 2 < unit {
-        cut
-    } else {
-        cut + unit * rest.signum()
-    }
+    if rest.abs() * 2 < unit { cut } else { cut + unit * rest.signum() }
 }

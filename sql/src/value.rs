@@ -144,12 +144,8 @@ impl Value {
     /// Microseconds since 1970-01-01 00:00 UTC of a timestamp, or of a date's midnight; `None` for infinities and other types.
     pub fn unix_micros(&self) -> Option<i64> {
         match self {
-            Value::Timestamp(t) => (time::TIMESTAMP_MIN..time::TIMESTAMP_INFINITY)
-                .contains(t)
-                .then_some(*t),
-            Value::Date(d) if *d != time::DATE_INFINITY && *d != time::DATE_NEGATIVE_INFINITY => {
-                i64::from(*d).checked_mul(time::DAY)
-            }
+            Value::Timestamp(t) => (time::TIMESTAMP_MIN..time::TIMESTAMP_INFINITY).contains(t).then_some(*t),
+            Value::Date(d) if *d != time::DATE_INFINITY && *d != time::DATE_NEGATIVE_INFINITY => i64::from(*d).checked_mul(time::DAY),
             _ => None,
         }
     }

@@ -13,32 +13,18 @@ use super::{DecodeError, Decoder, Envelope, Op, Row};
 /// Reads a record value in either form.
 pub(super) fn read(decoder: &Decoder, text: &str) -> Result<Envelope, DecodeError> {
     let mut json = serde_json::Deserializer::from_str(text);
-    let outer = EnvelopeSeed {
-        decoder,
-        wires: None,
-        outermost: true,
-    }
-    .deserialize(&mut json)?;
+    let outer = EnvelopeSeed { decoder, wires: None, outermost: true }.deserialize(&mut json)?;
     json.end()?;
     match outer.wrapped {
         None => outer.finish(decoder),
         Some(wrapped) => {
             let payload = wrapped.payload.map(RawValue::get).filter(|p| *p != "null");
             let payload = payload.ok_or_else(|| DecodeError::NotAnEnvelope("no payload".into()))?;
-            let schema = wrapped
-                .schema
-                .map(|s| Schema::cached(decoder, s.get()))
-                .transpose()?
-                .flatten();
+            let schema = wrapped.schema.map(RawValue::get).filter(|s| *s != "null");
+            let schema = schema.map(|s| Schema::cached(decoder, s)).transpose()?;
             let wires = schema.as_deref().map(Schema::wires);
             let mut json = serde_json::Deserializer::from_str(payload);
-            EnvelopeSeed {
-                decoder,
-                wires,
-                outermost: false,
-            }
-            .deserialize(&mut json)?
-            .finish(decoder)
+            EnvelopeSeed { decoder, wires, outermost: false }.deserialize(&mut json)?.finish(decoder)
         }
     }
 }
@@ -62,22 +48,10 @@ struct Wrapped<'de> {
 
 impl Found<'_> {
     fn finish(self, decoder: &Decoder) -> Result<Envelope, DecodeError> {
-        let op = self
-            .op
-            .ok_or_else(|| DecodeError::NotAnEnvelope("no op".into()))?
-            .map_err(DecodeError::UnknownOp)?;
-        let source = self
-            .source
-            .ok_or_else(|| DecodeError::NotAnEnvelope("no source".into()))?;
-        let source = source
-            .finish(&decoder.names)
-            .map_err(DecodeError::Position)?;
-        Ok(Envelope {
-            op,
-            before: self.before,
-            after: self.after,
-            source,
-        })
+        let op = self.op.ok_or_else(|| DecodeError::NotAnEnvelope("no op".into()))?.map_err(DecodeError::UnknownOp)?;
+        let source = self.source.ok_or_else(|| DecodeError::NotAnEnvelope("no source".into()))?;
+        let source = source.finish(&decoder.names).map_err(DecodeError::Position)?;
+        Ok(Envelope { op, before: self.before, after: self.after, source })
     }
 }
 
@@ -101,10 +75,7 @@ enum Field {
 impl<'de> DeserializeSeed<'de> for EnvelopeSeed<'_> {
     type Value = Found<'de>;
 
-    fn deserialize<D: de::Deserializer<'de>>(
-        self,
-        deserializer: D,
-    ) -> Result<Found<'de>, D::Error> {
+    fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<Found<'de>, D::Error> {
         deserializer.deserialize_map(self)
     }
 }
@@ -118,10 +89,7 @@ impl<'de> Visitor<'de> for EnvelopeSeed<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Found<'de>, A::Error> {
         let mut found = Found::default();
-        let row = || RowSeed {
-            columns: &self.decoder.columns,
-            wires: self.wires,
-        };
+        let row = || RowSeed { columns: &self.decoder.columns, wires: self.wires };
         while let Some(field) = map.next_key_seed(Text(|key: &str| {
             Ok(match key {
                 "op" => Field::Op,
@@ -135,9 +103,7 @@ impl<'de> Visitor<'de> for EnvelopeSeed<'_> {
         }))? {
             match field {
                 Field::Op => {
-                    let op = map.next_value_seed(Text(|text: &str| {
-                        Ok(Op::parse(text).ok_or_else(|| text.to_owned()))
-                    }))?;
+                    let op = map.next_value_seed(Text(|text: &str| Ok(Op::parse(text).ok_or_else(|| text.to_owned()))))?;
                     once(&mut found.op, op, "op")?;
                 }
                 Field::Before => {
@@ -149,26 +115,16 @@ impl<'de> Visitor<'de> for EnvelopeSeed<'_> {
                     once_or_null(&mut found.after, after, "after")?;
                 }
                 Field::Source => {
-                    let source = map.next_value_seed(SourceSeed {
-                        names: self.decoder.names.get(),
-                    })?;
+                    let source = map.next_value_seed(SourceSeed { names: self.decoder.names.get() })?;
                     once(&mut found.source, source, "source")?;
                 }
                 Field::Schema => {
                     let schema = map.next_value()?;
-                    once(
-                        &mut found.wrapped.get_or_insert_default().schema,
-                        schema,
-                        "schema",
-                    )?;
+                    once(&mut found.wrapped.get_or_insert_default().schema, schema, "schema")?;
                 }
                 Field::Payload => {
                     let payload = map.next_value()?;
-                    once(
-                        &mut found.wrapped.get_or_insert_default().payload,
-                        payload,
-                        "payload",
-                    )?;
+                    once(&mut found.wrapped.get_or_insert_default().payload, payload, "payload")?;
                 }
                 Field::Other => {
                     map.next_value::<IgnoredAny>()?;
@@ -181,17 +137,9 @@ impl<'de> Visitor<'de> for EnvelopeSeed<'_> {
 
 /// A key that comes twice makes the record ambiguous.
 fn once<T, E: de::Error>(slot: &mut Option<T>, value: T, field: &'static str) -> Result<(), E> {
-    if slot.replace(value).is_some() {
-        Err(E::duplicate_field(field))
-    } else {
-        Ok(())
-    }
+    if slot.replace(value).is_some() { Err(E::duplicate_field(field)) } else { Ok(()) }
 }
 
-fn once_or_null<T, E: de::Error>(
-    slot: &mut Option<T>,
-    value: Option<T>,
-    field: &'static str,
-) -> Result<(), E> {
+fn once_or_null<T, E: de::Error>(slot: &mut Option<T>, value: Option<T>, field: &'static str) -> Result<(), E> {
     value.map_or(Ok(()), |v| once(slot, v, field))
 }

@@ -46,10 +46,7 @@ impl From<serde_json::Error> for DecodeError {
 
 /// A value whose encoding contradicts the type of its column.
 pub(super) fn contradiction(ty: &crate::value::Type, found: &str) -> RowError {
-    RowError::new(
-        "22P03",
-        format!("record has {found} for type {}", ty.name()),
-    )
+    RowError::new("22P03", format!("record has {found} for type {}", ty.name()))
 }
 
 /// A value that the connector could not encode without loss.
@@ -58,10 +55,7 @@ pub(super) fn lossy(message: impl Into<String>) -> RowError {
 }
 
 pub(super) fn unavailable() -> RowError {
-    RowError::new(
-        "22P03",
-        "value is not in the record: unchanged TOAST value of a table without REPLICA IDENTITY FULL",
-    )
+    RowError::new("22P03", "value is not in the record: unchanged TOAST value of a table without REPLICA IDENTITY FULL")
 }
 
 pub(super) fn missing(column: &str) -> RowError {
@@ -69,9 +63,5 @@ pub(super) fn missing(column: &str) -> RowError {
 }
 
 pub(super) fn null_in_not_null(column: &str) -> RowError {
-    RowError::new(
-        "23502",
-        "null in a NOT NULL column: is the table's REPLICA IDENTITY FULL?",
-    )
-    .in_column(column)
+    RowError::new("23502", "null in a NOT NULL column: is the table's REPLICA IDENTITY FULL?").in_column(column)
 }

@@ -2,19 +2,19 @@
 
 use std::borrow::Cow;
 
+use serde::Deserialize;
 use serde::de::DeserializeSeed;
 use serde_json::value::RawValue;
 
 use super::row::RowSeed;
-use super::{DecodeError, Decoder, Row};
+use super::schema;
+use super::{DecodeError, Decoder, Row, VALUE_BYTES_MAX};
 
-/// The key's JSON object without a schema around it, compact, its keys in the order they came in. `None` for a null key.
+/// The key's JSON object without the schema around it, without white space, its columns in the order they came in: the same
+/// row gives the same bytes with either converter setting. `None` for a null key.
 pub fn key_payload(key: &[u8]) -> Result<Option<Cow<'_, [u8]>>, DecodeError> {
-    let Some(payload) = payload(key)? else {
-        return Ok(None);
-    };
-    let compact = compact(payload);
-    Ok(Some(match compact {
+    let Some(key) = Key::read(key)? else { return Ok(None) };
+    Ok(Some(match compact(key.payload) {
         Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
         Cow::Owned(text) => Cow::Owned(text.into_bytes()),
     }))
@@ -22,50 +22,54 @@ pub fn key_payload(key: &[u8]) -> Result<Option<Cow<'_, [u8]>>, DecodeError> {
 
 /// The values of the decoder's columns in a record key; `None` for a null key.
 pub fn decode_key(decoder: &Decoder, key: &[u8]) -> Result<Option<Row>, DecodeError> {
-    let Some(payload) = payload(key)? else {
-        return Ok(None);
-    };
-    let mut json = serde_json::Deserializer::from_str(payload);
-    Ok(RowSeed {
-        columns: &decoder.columns,
-        wires: None,
-    }
-    .deserialize(&mut json)?)
+    let Some(key) = Key::read(key)? else { return Ok(None) };
+    let wires = key.schema.map(|s| schema::key_wires(s, &decoder.columns)).transpose()?;
+    let mut json = serde_json::Deserializer::from_str(key.payload);
+    Ok(RowSeed { columns: &decoder.columns, wires: wires.as_deref() }.deserialize(&mut json)?)
 }
 
-#[derive(serde::Deserialize)]
+/// A key's two parts as text.
+struct Key<'a> {
+    schema: Option<&'a str>,
+    payload: &'a str,
+}
+
+/// The form with a schema. A table may have columns of these names, but a column's value is never a schema object.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Wrapped<'a> {
     #[serde(borrow)]
-    schema: Option<&'a RawValue>,
+    schema: &'a RawValue,
     #[serde(borrow)]
-    payload: Option<&'a RawValue>,
+    payload: &'a RawValue,
 }
 
-fn payload(key: &[u8]) -> Result<Option<&str>, DecodeError> {
-    let text = std::str::from_utf8(key)
-        .map_err(|e| DecodeError::Malformed(e.to_string()))?
-        .trim();
-    let raw: &RawValue = serde_json::from_str(text)?;
-    if raw.get() == "null" {
-        return Ok(None);
+impl<'a> Key<'a> {
+    fn read(key: &'a [u8]) -> Result<Option<Key<'a>>, DecodeError> {
+        if key.len() > VALUE_BYTES_MAX {
+            return Err(DecodeError::TooLarge { bytes: key.len() });
+        }
+        let text = std::str::from_utf8(key).map_err(|e| DecodeError::Malformed(e.to_string()))?;
+        let raw: &RawValue = serde_json::from_str(text)?;
+        let key = match serde_json::from_str::<Wrapped<'_>>(text) {
+            Ok(w) if w.schema.get().starts_with('{') || w.payload.get() == "null" => {
+                Key { schema: Some(w.schema.get()).filter(|s| s.starts_with('{')), payload: w.payload.get() }
+            }
+            _ => Key { schema: None, payload: raw.get() },
+        };
+        match key.payload.as_bytes().first() {
+            Some(b'{') => Ok(Some(key)),
+            Some(b'n') => Ok(None),
+            _ => Err(DecodeError::NotAnEnvelope("the key is not an object".into())),
+        }
     }
-    let wrapped: Wrapped<'_> = serde_json::from_str(text)?;
-    let payload = match (wrapped.schema, wrapped.payload) {
-        (Some(_), Some(payload)) => payload.get(),
-        _ => text,
-    };
-    Ok(if payload == "null" {
-        None
-    } else {
-        Some(payload)
-    })
 }
 
 /// Without white space between tokens.
 fn compact(json: &str) -> Cow<'_, str> {
     let mut in_string = false;
     let mut escaped = false;
-    let mut drop = |c: char| {
+    let mut is_dropped = |c: char| {
         if in_string {
             (in_string, escaped) = (escaped || c != '"', !escaped && c == '\\');
             return false;
@@ -73,21 +77,9 @@ fn compact(json: &str) -> Cow<'_, str> {
         in_string = c == '"';
         matches!(c, ' ' | '\t' | '\n' | '\r')
     };
-    if json.chars().any(&mut drop) {
-        (in_string, escaped) = (false, false);
-        let mut kept = String::with_capacity(json.len());
-        for c in json.chars() {
-            if in_string {
-                (in_string, escaped) = (escaped || c != '"', !escaped && c == '\\');
-            } else {
-                in_string = c == '"';
-                if matches!(c, ' ' | '\t' | '\n' | '\r') {
-                    continue;
-                }
-            }
-            kept.push(c);
-        }
-        return Cow::Owned(kept);
-    }
-    Cow::Borrowed(json)
+    let Some((first, _)) = json.char_indices().find(|(_, c)| is_dropped(*c)) else { return Cow::Borrowed(json) };
+    let mut kept = json[..first].to_owned();
+    // The first one that is dropped lies outside of strings, and so does what follows it.
+    kept.extend(json[first + 1..].chars().filter(|c| !is_dropped(*c)));
+    Cow::Owned(kept)
 }

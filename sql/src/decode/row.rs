@@ -46,10 +46,7 @@ pub(super) struct RowSeed<'d> {
 impl<'de> DeserializeSeed<'de> for RowSeed<'_> {
     type Value = Option<Row>;
 
-    fn deserialize<D: de::Deserializer<'de>>(
-        self,
-        deserializer: D,
-    ) -> Result<Option<Row>, D::Error> {
+    fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<Option<Row>, D::Error> {
         deserializer.deserialize_option(self)
     }
 }
@@ -69,10 +66,7 @@ impl<'de> Visitor<'de> for RowSeed<'_> {
         Ok(None)
     }
 
-    fn visit_some<D: de::Deserializer<'de>>(
-        self,
-        deserializer: D,
-    ) -> Result<Option<Row>, D::Error> {
+    fn visit_some<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<Option<Row>, D::Error> {
         deserializer.deserialize_map(self)
     }
 
@@ -82,32 +76,21 @@ impl<'de> Visitor<'de> for RowSeed<'_> {
         row.resize_with(columns.len(), || None);
         let mut error: Option<RowError> = None;
         let next = Cell::new(0);
-        while let Some(slot) =
-            map.next_key_seed(Text(|key: &str| Ok(self.columns.slot(key, next.get()))))?
-        {
+        while let Some(slot) = map.next_key_seed(Text(|key: &str| Ok(self.columns.slot(key, next.get()))))? {
             let Some(slot) = slot else {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             };
             next.set(slot + 1);
             let column = &columns[slot];
-            let wire = self
-                .wires
-                .and_then(|w| w.get(slot))
-                .unwrap_or(&Wire::Unknown);
-            match map.next_value_seed(ValueSeed {
-                ty: &column.ty,
-                wire,
-            })? {
+            let wire = self.wires.and_then(|w| w.get(slot)).unwrap_or(&Wire::Unknown);
+            match map.next_value_seed(ValueSeed { ty: &column.ty, wire })? {
                 Ok(Value::Null) if column.not_null => {
                     error.get_or_insert_with(|| null_in_not_null(&column.name));
                 }
                 Ok(value) => {
                     if row[slot].replace(value).is_some() {
-                        return Err(de::Error::custom(format_args!(
-                            "duplicate column `{}`",
-                            column.name
-                        )));
+                        return Err(de::Error::custom(format_args!("duplicate column `{}`", column.name)));
                     }
                 }
                 Err(e) => {
@@ -118,10 +101,7 @@ impl<'de> Visitor<'de> for RowSeed<'_> {
         if let Some(error) = error {
             return Ok(Some(Err(error)));
         }
-        let values = row
-            .into_iter()
-            .zip(columns)
-            .map(|(value, column)| value.ok_or_else(|| missing(&column.name)));
+        let values = row.into_iter().zip(columns).map(|(value, column)| value.ok_or_else(|| missing(&column.name)));
         Ok(Some(values.collect()))
     }
 }

@@ -71,10 +71,7 @@ impl Parts {
             (None, Some(lsn)) => (None, lsn),
             (None, None) => return Err("neither sequence nor lsn".into()),
         };
-        let ts_us = self
-            .ts_us
-            .or_else(|| self.ts_ms.and_then(|ms| ms.checked_mul(1000)))
-            .ok_or("no ts_us")?;
+        let ts_us = self.ts_us.or_else(|| self.ts_ms.and_then(|ms| ms.checked_mul(1000))).ok_or("no ts_us")?;
         let source = Source {
             name: self.name.ok_or("no name")?,
             schema: self.schema.ok_or("no schema")?,
@@ -146,33 +143,19 @@ impl<'de> Visitor<'de> for SourceSeed<'_> {
             })
         }))? {
             match field {
-                Field::Name => {
-                    parts.name =
-                        Some(map.next_value_seed(Text(|t: &str| {
-                            Ok(share(t, shared.map(|n| &n.name)))
-                        }))?)
-                }
+                Field::Name => parts.name = Some(map.next_value_seed(Text(|t: &str| Ok(share(t, shared.map(|n| &n.name)))))?),
                 Field::Schema => {
-                    parts.schema = Some(map.next_value_seed(Text(|t: &str| {
-                        Ok(share(t, shared.map(|n| &n.schema)))
-                    }))?);
+                    parts.schema = Some(map.next_value_seed(Text(|t: &str| Ok(share(t, shared.map(|n| &n.schema)))))?);
                 }
                 Field::Table => {
-                    parts.table =
-                        Some(map.next_value_seed(Text(|t: &str| {
-                            Ok(share(t, shared.map(|n| &n.table)))
-                        }))?);
+                    parts.table = Some(map.next_value_seed(Text(|t: &str| Ok(share(t, shared.map(|n| &n.table)))))?);
                 }
-                Field::Sequence => {
-                    parts.sequence = map.next_value_seed(OptionalText(parse_sequence))?
-                }
+                Field::Sequence => parts.sequence = map.next_value_seed(OptionalText(parse_sequence))?,
                 Field::Lsn => parts.lsn = map.next_value()?,
                 Field::TxId => parts.tx_id = map.next_value()?,
                 Field::TsUs => parts.ts_us = map.next_value()?,
                 Field::TsMs => parts.ts_ms = map.next_value()?,
-                Field::Snapshot => {
-                    parts.snapshot = map.next_value_seed(OptionalText(parse_snapshot))?
-                }
+                Field::Snapshot => parts.snapshot = map.next_value_seed(OptionalText(parse_snapshot))?,
                 Field::Other => {
                     map.next_value::<IgnoredAny>()?;
                 }
@@ -183,9 +166,7 @@ impl<'de> Visitor<'de> for SourceSeed<'_> {
 }
 
 fn share(text: &str, known: Option<&Arc<str>>) -> Arc<str> {
-    known
-        .filter(|k| ***k == *text)
-        .map_or_else(|| Arc::from(text), Arc::clone)
+    known.filter(|k| ***k == *text).map_or_else(|| Arc::from(text), Arc::clone)
 }
 
 /// `["last commit LSN","event LSN"]`, a JSON array inside a string; the first may be null.
@@ -203,11 +184,7 @@ fn parse_sequence(text: &str) -> Result<(Option<u64>, u64), String> {
 
 fn parse_quoted(text: &str) -> Option<u64> {
     let digits = text.strip_prefix('"')?.strip_suffix('"')?;
-    if digits.starts_with('+') {
-        None
-    } else {
-        digits.parse().ok()
-    }
+    if digits.starts_with('+') { None } else { digits.parse().ok() }
 }
 
 fn parse_snapshot(text: &str) -> Result<Snapshot, String> {

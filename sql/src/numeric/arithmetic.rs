@@ -5,10 +5,7 @@ use std::sync::Arc;
 
 use num_bigint::{BigInt, Sign};
 
-use super::{
-    Coefficient, DIVISION_SCALE_MAX, Numeric, ROUND_SCALE_MAX, SCALE_MAX, SIGNIFICANT_DIGITS_MIN,
-    big_pow10, pow10,
-};
+use super::{Coefficient, DIVISION_SCALE_MAX, Numeric, ROUND_SCALE_MAX, SCALE_MAX, SIGNIFICANT_DIGITS_MIN, big_pow10, pow10};
 use crate::error::RowError;
 
 /// What happens to digits that are dropped.
@@ -40,21 +37,15 @@ impl Numeric {
     /// `self * other`, exact; the scales add up, to at most the largest scale there is.
     pub fn mul(&self, other: &Numeric) -> Result<Numeric, RowError> {
         let scale = u32::from(self.scale) + u32::from(other.scale);
-        if let (Coefficient::Small(a), Coefficient::Small(b), Ok(scale), true) = (
-            &self.coefficient,
-            &other.coefficient,
-            u16::try_from(scale),
-            scale <= SCALE_MAX,
-        ) && let Some(product) = a.checked_mul(*b)
+        if let (Coefficient::Small(a), Coefficient::Small(b), Ok(scale), true) =
+            (&self.coefficient, &other.coefficient, u16::try_from(scale), scale <= SCALE_MAX)
+            && let Some(product) = a.checked_mul(*b)
         {
             return Numeric::from_scaled(product, scale);
         }
         let product = self.big() * other.big();
         if scale > SCALE_MAX {
-            return Numeric::from_big(
-                drop_big(product, scale - SCALE_MAX, Dropped::Rounded),
-                SCALE_MAX,
-            );
+            return Numeric::from_big(drop_big(product, scale - SCALE_MAX, Dropped::Rounded), SCALE_MAX);
         }
         Numeric::from_big(product, scale)
     }
@@ -68,26 +59,15 @@ impl Numeric {
         let scale = self.division_scale(other);
         // a/10^s ÷ b/10^t = (a · 10^(scale - s + t) / b) / 10^scale.
         let by = i32::from(scale) - i32::from(self.scale) + i32::from(other.scale);
-        if let (Coefficient::Small(a), Coefficient::Small(b)) =
-            (&self.coefficient, &other.coefficient)
-            && let Some(dividend) = u32::try_from(by)
-                .ok()
-                .and_then(pow10)
-                .and_then(|p| a.checked_mul(p))
+        if let (Coefficient::Small(a), Coefficient::Small(b)) = (&self.coefficient, &other.coefficient)
+            && let Some(dividend) = u32::try_from(by).ok().and_then(pow10).and_then(|p| a.checked_mul(p))
         {
             return Numeric::from_scaled(divide_small(dividend, *b, Dropped::Rounded), scale);
         }
         // The exponent is negative only for operands with more decimals than a quotient may have.
         let power = big_pow10(by.unsigned_abs());
-        let (dividend, divisor) = if by < 0 {
-            (self.big(), other.big() * power)
-        } else {
-            (self.big() * power, other.big())
-        };
-        Numeric::from_big(
-            divide_big(&dividend, &divisor, Dropped::Rounded),
-            scale.into(),
-        )
+        let (dividend, divisor) = if by < 0 { (self.big(), other.big() * power) } else { (self.big() * power, other.big()) };
+        Numeric::from_big(divide_big(&dividend, &divisor, Dropped::Rounded), scale.into())
     }
 
     /// `self % other` with the sign of `self`; the scale is the larger one. Fails with 22012 for a zero divisor.
@@ -122,10 +102,7 @@ impl Numeric {
 
     /// Rounded half away from zero to `scale` decimals; negative scales round before the decimal point.
     pub fn round(&self, scale: i32) -> Result<Numeric, RowError> {
-        self.to_scale(
-            scale.clamp(-ROUND_SCALE_MAX, ROUND_SCALE_MAX),
-            Dropped::Rounded,
-        )
+        self.to_scale(scale.clamp(-ROUND_SCALE_MAX, ROUND_SCALE_MAX), Dropped::Rounded)
     }
 
     /// Cut to `scale` decimals; negative scales cut before the decimal point.
@@ -136,43 +113,26 @@ impl Numeric {
     /// The smallest integer that is not less.
     pub fn ceil(&self) -> Result<Numeric, RowError> {
         let cut = self.to_scale(0, Dropped::Cut)?;
-        if cut < *self {
-            cut.add(&Numeric::from_i64(1))
-        } else {
-            Ok(cut)
-        }
+        if cut < *self { cut.add(&Numeric::from_i64(1)) } else { Ok(cut) }
     }
 
     /// The largest integer that is not greater.
     pub fn floor(&self) -> Result<Numeric, RowError> {
         let cut = self.to_scale(0, Dropped::Cut)?;
-        if cut > *self {
-            cut.sub(&Numeric::from_i64(1))
-        } else {
-            Ok(cut)
-        }
+        if cut > *self { cut.sub(&Numeric::from_i64(1)) } else { Ok(cut) }
     }
 
     /// The value as a column of type `numeric(precision, scale)` stores it (`apply_typmod`): rounded to the scale, and
     /// 22003 `numeric field overflow` when it has more than `precision` digits then.
     pub fn apply_typmod(&self, precision: u16, scale: i16) -> Result<Numeric, RowError> {
         let rounded = self.to_scale(scale.into(), Dropped::Rounded)?;
-        let digits = u32::from(precision)
-            + if scale < 0 {
-                u32::from(scale.unsigned_abs())
-            } else {
-                0
-            };
+        let digits = u32::from(precision) + if scale < 0 { u32::from(scale.unsigned_abs()) } else { 0 };
         let fits = match (&rounded.coefficient, pow10(digits)) {
             (Coefficient::Small(c), Some(limit)) => c.unsigned_abs() < limit.unsigned_abs(),
             (Coefficient::Small(_), None) => true,
             (Coefficient::Big(c), _) => c.magnitude() < big_pow10(digits).magnitude(),
         };
-        if fits {
-            Ok(rounded)
-        } else {
-            Err(RowError::new("22003", "numeric field overflow"))
-        }
+        if fits { Ok(rounded) } else { Err(RowError::new("22003", "numeric field overflow")) }
     }
 
     /// The same value with the smallest scale that holds it (`trim_scale`).
@@ -182,10 +142,7 @@ impl Numeric {
         while reduced.scale > 0 {
             match &reduced.coefficient {
                 Coefficient::Small(c) if c % 10 == 0 => {
-                    reduced = Numeric {
-                        coefficient: Coefficient::Small(c / 10),
-                        scale: reduced.scale - 1,
-                    };
+                    reduced = Numeric { coefficient: Coefficient::Small(c / 10), scale: reduced.scale - 1 };
                 }
                 Coefficient::Big(c) => {
                     let tenth = &**c / 10;
@@ -221,18 +178,12 @@ impl Numeric {
                 match pow10(zeros).and_then(|z| kept.checked_mul(z)) {
                     Some(c) => Numeric::from_scaled(c, kept_scale),
                     None if kept == 0 => Numeric::from_scaled(0, kept_scale),
-                    None => {
-                        Numeric::from_big(BigInt::from(kept) * big_pow10(zeros), kept_scale.into())
-                    }
+                    None => Numeric::from_big(BigInt::from(kept) * big_pow10(zeros), kept_scale.into()),
                 }
             }
             Coefficient::Big(c) => {
                 let kept = drop_big((**c).clone(), drop, dropped);
-                let kept = if zeros == 0 {
-                    kept
-                } else {
-                    kept * big_pow10(zeros)
-                };
+                let kept = if zeros == 0 { kept } else { kept * big_pow10(zeros) };
                 Numeric::from_big(kept, kept_scale.into())
             }
         }
@@ -247,10 +198,7 @@ impl Numeric {
         if first <= divisor_first {
             quotient_weight -= 1;
         }
-        let scale = (SIGNIFICANT_DIGITS_MIN - quotient_weight * 4)
-            .max(self.scale.into())
-            .max(divisor.scale.into())
-            .min(DIVISION_SCALE_MAX);
+        let scale = (SIGNIFICANT_DIGITS_MIN - quotient_weight * 4).max(self.scale.into()).max(divisor.scale.into()).min(DIVISION_SCALE_MAX);
         // An operand with more decimals than the limit would lose them: Postgres lets the limit win, and so do we.
         u16::try_from(scale).unwrap_or(0)
     }
@@ -265,17 +213,14 @@ impl Numeric {
         // The group's last digit stands for 10^(4 weight): shift the coefficient there.
         let shift = weight * 4 + i64::from(self.scale);
         let magnitude: u32 = match (&self.coefficient, u32::try_from(shift)) {
-            (Coefficient::Small(c), Ok(shift)) => pow10(shift).map_or(0, |p| {
-                u32::try_from(c.unsigned_abs() / p.unsigned_abs()).unwrap_or(0)
-            }),
+            (Coefficient::Small(c), Ok(shift)) => {
+                pow10(shift).map_or(0, |p| u32::try_from(c.unsigned_abs() / p.unsigned_abs()).unwrap_or(0))
+            }
             (Coefficient::Small(c), Err(_)) => {
                 let up = u32::try_from(-shift).ok().and_then(pow10);
-                up.and_then(|p| c.unsigned_abs().checked_mul(p.unsigned_abs()))
-                    .map_or(0, |g| u32::try_from(g).unwrap_or(0))
+                up.and_then(|p| c.unsigned_abs().checked_mul(p.unsigned_abs())).map_or(0, |g| u32::try_from(g).unwrap_or(0))
             }
-            (Coefficient::Big(c), Ok(shift)) => {
-                u32::try_from((&**c / big_pow10(shift)).magnitude()).unwrap_or(0)
-            }
+            (Coefficient::Big(c), Ok(shift)) => u32::try_from((&**c / big_pow10(shift)).magnitude()).unwrap_or(0),
             (Coefficient::Big(_), Err(_)) => 0,
         };
         (weight, magnitude)
@@ -294,10 +239,7 @@ impl Neg for &Numeric {
                 Coefficient::Big(Arc::new(negated))
             }
         };
-        Numeric {
-            coefficient,
-            scale: self.scale,
-        }
+        Numeric { coefficient, scale: self.scale }
     }
 }
 
@@ -308,11 +250,7 @@ fn divide_small(a: i128, b: i128, dropped: Dropped) -> i128 {
     if dropped == Dropped::Cut || rest < b.unsigned_abs() - rest {
         return quotient;
     }
-    if (a < 0) == (b < 0) {
-        quotient + 1
-    } else {
-        quotient - 1
-    }
+    if (a < 0) == (b < 0) { quotient + 1 } else { quotient - 1 }
 }
 
 fn divide_big(a: &BigInt, b: &BigInt, dropped: Dropped) -> BigInt {
@@ -324,19 +262,11 @@ fn divide_big(a: &BigInt, b: &BigInt, dropped: Dropped) -> BigInt {
     if (rest.magnitude() * 2_u8) < *b.magnitude() {
         return quotient;
     }
-    if (a.sign() == Sign::Minus) == (b.sign() == Sign::Minus) {
-        quotient + 1
-    } else {
-        quotient - 1
-    }
+    if (a.sign() == Sign::Minus) == (b.sign() == Sign::Minus) { quotient + 1 } else { quotient - 1 }
 }
 
 fn drop_big(value: BigInt, digits: u32, dropped: Dropped) -> BigInt {
-    if digits == 0 {
-        value
-    } else {
-        divide_big(&value, &big_pow10(digits), dropped)
-    }
+    if digits == 0 { value } else { divide_big(&value, &big_pow10(digits), dropped) }
 }
 
 fn division_by_zero() -> RowError {

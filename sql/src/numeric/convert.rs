@@ -17,8 +17,7 @@ impl Numeric {
 
     /// The value in units of `10^-scale`, rounded half away from zero. Fails with 22003 beyond 64 bits.
     pub fn to_scaled(&self, scale: u8) -> Result<i64, RowError> {
-        let out_of_range =
-            || RowError::new("22003", format!("value out of range at scale {scale}"));
+        let out_of_range = || RowError::new("22003", format!("value out of range at scale {scale}"));
         match self.round(scale.into())?.coefficient {
             Coefficient::Small(c) => i64::try_from(c).map_err(|_| out_of_range()),
             Coefficient::Big(_) => Err(out_of_range()),
@@ -32,20 +31,14 @@ impl Numeric {
         if let Coefficient::Small(c) = self.coefficient
             && c.abs() <= EXACT
             && self.scale <= 22
-            && let (Some(c), Some(p)) = (
-                c.to_f64(),
-                pow10(self.scale.into()).and_then(|p| p.to_f64()),
-            )
+            && let (Some(c), Some(p)) = (c.to_f64(), pow10(self.scale.into()).and_then(|p| p.to_f64()))
         {
             return Ok(c / p);
         }
         let text = self.to_string();
         match text.parse::<f64>() {
             Ok(v) if v.is_finite() && (v != 0.0 || self.is_zero()) => Ok(v),
-            _ => Err(RowError::new(
-                "22003",
-                format!("\"{text}\" is out of range for type double precision"),
-            )),
+            _ => Err(RowError::new("22003", format!("\"{text}\" is out of range for type double precision"))),
         }
     }
 
@@ -54,10 +47,7 @@ impl Numeric {
         let text = self.to_string();
         match text.parse::<f32>() {
             Ok(v) if v.is_finite() && (v != 0.0 || self.is_zero()) => Ok(v),
-            _ => Err(RowError::new(
-                "22003",
-                format!("\"{text}\" is out of range for type real"),
-            )),
+            _ => Err(RowError::new("22003", format!("\"{text}\" is out of range for type real"))),
         }
     }
 
@@ -75,10 +65,7 @@ impl Numeric {
 /// Reads `d.ddde±x` as C's `%g` would have printed it: without the trailing zeros of the mantissa.
 fn from_digits(finite: bool, text: String) -> Result<Numeric, RowError> {
     if !finite {
-        return Err(RowError::new(
-            "0A000",
-            "numeric NaN and infinities are not supported",
-        ));
+        return Err(RowError::new("0A000", "numeric NaN and infinities are not supported"));
     }
     let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
     let mantissa = mantissa.trim_end_matches('0').trim_end_matches('.');

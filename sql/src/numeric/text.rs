@@ -39,9 +39,7 @@ impl Numeric {
                     return Err(RowError::new("22003", "numeric field overflow"));
                 }
                 // Only a scale beyond the limit is left: keep as many decimals as can matter for the rounding.
-                written
-                    .cut(i64::from(scale.unsigned_abs()) + 2)?
-                    .apply_typmod(precision, scale)
+                written.cut(i64::from(scale.unsigned_abs()) + 2)?.apply_typmod(precision, scale)
             }
             Err(e) => Err(e),
         }
@@ -69,40 +67,24 @@ fn parse_plain(text: &str) -> Option<Numeric> {
     }
     let scale = point.map_or(0, |at| digits.len() - 1 - at);
     let coefficient = if negative { -coefficient } else { coefficient };
-    Some(Numeric {
-        coefficient: Coefficient::Small(coefficient),
-        scale: u16::try_from(scale).ok()?,
-    })
+    Some(Numeric { coefficient: Coefficient::Small(coefficient), scale: u16::try_from(scale).ok()? })
 }
 
 impl Written {
     fn read(text: &str) -> Result<Written, RowError> {
-        let invalid = || {
-            RowError::new(
-                "22P02",
-                format!("invalid input syntax for type numeric: \"{text}\""),
-            )
-        };
+        let invalid = || RowError::new("22P02", format!("invalid input syntax for type numeric: \"{text}\""));
         let trimmed = text.trim_matches(is_space);
         let (negative, unsigned) = match trimmed.as_bytes() {
             [b'-', ..] => (true, &trimmed[1..]),
             [b'+', ..] => (false, &trimmed[1..]),
             _ => (false, trimmed),
         };
-        let special = ["infinity", "inf"]
-            .iter()
-            .any(|s| unsigned.eq_ignore_ascii_case(s));
+        let special = ["infinity", "inf"].iter().any(|s| unsigned.eq_ignore_ascii_case(s));
         if special || trimmed.eq_ignore_ascii_case("nan") {
-            return Err(RowError::new(
-                "0A000",
-                "numeric NaN and infinities are not supported",
-            ));
+            return Err(RowError::new("0A000", "numeric NaN and infinities are not supported"));
         }
         let (mantissa, exponent) = match unsigned.find(['e', 'E']) {
-            Some(at) => (
-                &unsigned[..at],
-                read_exponent(&unsigned[at + 1..]).ok_or_else(invalid)?,
-            ),
+            Some(at) => (&unsigned[..at], read_exponent(&unsigned[at + 1..]).ok_or_else(invalid)?),
             None => (unsigned, 0),
         };
         let (integer, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
@@ -116,21 +98,12 @@ impl Written {
         let fraction_digits = i64::try_from(fraction.len()).unwrap_or(i64::MAX);
         let exponent = exponent - fraction_digits;
         let scale = u32::try_from((-exponent).max(0)).map_err(|_| overflow())?;
-        Ok(Written {
-            negative,
-            digits: digits.trim_start_matches('0').to_owned(),
-            exponent,
-            scale,
-        })
+        Ok(Written { negative, digits: digits.trim_start_matches('0').to_owned(), exponent, scale })
     }
 
     /// The power of ten just above the number, if it is not zero.
     fn leading_power(&self) -> i64 {
-        if self.digits.is_empty() {
-            0
-        } else {
-            i64::try_from(self.digits.len()).unwrap_or(i64::MAX) + self.exponent
-        }
+        if self.digits.is_empty() { 0 } else { i64::try_from(self.digits.len()).unwrap_or(i64::MAX) + self.exponent }
     }
 
     fn into_numeric(self) -> Result<Numeric, RowError> {
@@ -139,21 +112,13 @@ impl Written {
         }
         let up = u32::try_from(self.exponent).unwrap_or(0);
         let coefficient = self.coefficient();
-        let coefficient = if up == 0 || coefficient.is_zero() {
-            coefficient
-        } else {
-            coefficient * big_pow10(up)
-        };
+        let coefficient = if up == 0 || coefficient.is_zero() { coefficient } else { coefficient * big_pow10(up) };
         Numeric::from_big(coefficient, self.scale)
     }
 
     fn coefficient(&self) -> BigInt {
         let coefficient = BigInt::parse_bytes(self.digits.as_bytes(), 10).unwrap_or_default();
-        if self.negative {
-            -coefficient
-        } else {
-            coefficient
-        }
+        if self.negative { -coefficient } else { coefficient }
     }
 
     /// The number cut to `scale` decimals.
@@ -161,10 +126,7 @@ impl Written {
         let extra = usize::try_from(-self.exponent - scale).unwrap_or(0);
         let keep = self.digits.len().saturating_sub(extra);
         self.digits.truncate(keep);
-        Numeric::from_big(
-            self.coefficient(),
-            u32::try_from(scale).map_err(|_| overflow())?,
-        )
+        Numeric::from_big(self.coefficient(), u32::try_from(scale).map_err(|_| overflow())?)
     }
 }
 
@@ -179,9 +141,7 @@ fn read_exponent(text: &str) -> Option<i64> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let value = digits.iter().fold(0_i64, |n, d| {
-        n.saturating_mul(10).saturating_add(i64::from(d - b'0'))
-    });
+    let value = digits.iter().fold(0_i64, |n, d| n.saturating_mul(10).saturating_add(i64::from(d - b'0')));
     Some(if negative { -value } else { value })
 }
 
@@ -211,22 +171,12 @@ impl fmt::Display for Numeric {
                 let digits = std::str::from_utf8(&buffer[at..]).map_err(|_| fmt::Error)?;
                 write_digits(f, *c < 0, digits, scale)
             }
-            Coefficient::Big(c) => write_digits(
-                f,
-                c.sign() == num_bigint::Sign::Minus,
-                &c.magnitude().to_string(),
-                scale,
-            ),
+            Coefficient::Big(c) => write_digits(f, c.sign() == num_bigint::Sign::Minus, &c.magnitude().to_string(), scale),
         }
     }
 }
 
-fn write_digits(
-    f: &mut fmt::Formatter<'_>,
-    negative: bool,
-    digits: &str,
-    scale: usize,
-) -> fmt::Result {
+fn write_digits(f: &mut fmt::Formatter<'_>, negative: bool, digits: &str, scale: usize) -> fmt::Result {
     if negative {
         f.write_str("-")?;
     }

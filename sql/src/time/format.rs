@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use super::{
-    DATE_INFINITY, DATE_NEGATIVE_INFINITY, HOUR, MINUTE, SECOND, TIMESTAMP_INFINITY,
-    TIMESTAMP_NEGATIVE_INFINITY, civil_from_days, split_timestamp,
+    DATE_INFINITY, DATE_NEGATIVE_INFINITY, HOUR, MINUTE, SECOND, TIMESTAMP_INFINITY, TIMESTAMP_NEGATIVE_INFINITY, civil_from_days,
+    split_timestamp,
 };
 
 /// `2026-02-28`, `infinity`, `0044-03-15 BC`.
@@ -115,11 +115,7 @@ fn push_infinity(out: &mut String, negative: bool) {
 fn push_ymd(out: &mut String, days: i32) -> bool {
     let date = civil_from_days(days);
     let before_christ = date.year <= 0;
-    let year = if before_christ {
-        1 - date.year
-    } else {
-        date.year
-    };
+    let year = if before_christ { 1 - date.year } else { date.year };
     push_padded(out, i64::from(year), 4);
     out.push('-');
     push_padded(out, i64::from(date.month), 2);

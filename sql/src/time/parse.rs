@@ -1,8 +1,6 @@
 //! Reading dates, times and intervals.
 
-use super::{
-    Civil, DAY, HOUR, MINUTE, SECOND, days_from_civil, days_in_month, join_timestamp, round_micros,
-};
+use super::{Civil, DAY, HOUR, MINUTE, SECOND, days_from_civil, days_in_month, join_timestamp, round_micros};
 use crate::error::RowError;
 
 /// `date_in`.
@@ -13,11 +11,7 @@ pub fn parse_date(text: &str) -> Result<i32, RowError> {
         _ => {}
     }
     let (days, rest) = date(text.trim()).ok_or_else(|| invalid("date", text))?;
-    if rest.is_empty() {
-        Ok(days)
-    } else {
-        Err(invalid("date", text))
-    }
+    if rest.is_empty() { Ok(days) } else { Err(invalid("date", text)) }
 }
 
 /// `time_in`.
@@ -61,10 +55,7 @@ fn date_time(text: &str, ty: &str) -> Result<(i64, i32), RowError> {
     if rest.is_empty() {
         return Ok((join_timestamp(days, 0)?, 0));
     }
-    let (micros, zone) = rest
-        .strip_prefix(['T', ' '])
-        .and_then(time)
-        .ok_or_else(|| invalid(ty, text))?;
+    let (micros, zone) = rest.strip_prefix(['T', ' ']).and_then(time).ok_or_else(|| invalid(ty, text))?;
     let seconds = offset(zone).ok_or_else(|| invalid(ty, text))?;
     Ok((join_timestamp(days, micros)?, seconds))
 }
@@ -73,13 +64,8 @@ fn date(text: &str) -> Option<(i32, &str)> {
     let (year, rest) = number(text, 4, 6)?;
     let (month, rest) = number(rest.strip_prefix('-')?, 2, 2)?;
     let (day, rest) = number(rest.strip_prefix('-')?, 2, 2)?;
-    let date = Civil {
-        year: i32::try_from(year).ok()?,
-        month: u8::try_from(month).ok()?,
-        day: u8::try_from(day).ok()?,
-    };
-    let ok = (1..=12).contains(&date.month)
-        && (1..=days_in_month(date.year, date.month)).contains(&date.day);
+    let date = Civil { year: i32::try_from(year).ok()?, month: u8::try_from(month).ok()?, day: u8::try_from(day).ok()? };
+    let ok = (1..=12).contains(&date.month) && (1..=days_in_month(date.year, date.month)).contains(&date.day);
     ok.then(|| (days_from_civil(date), rest))
 }
 
@@ -110,11 +96,7 @@ fn offset(text: &str) -> Option<i32> {
         None => (0, rest),
     };
     let seconds = i32::try_from(hours * 3600 + minutes * 60).ok()?;
-    rest.is_empty().then_some(if text.starts_with('-') {
-        -seconds
-    } else {
-        seconds
-    })
+    rest.is_empty().then_some(if text.starts_with('-') { -seconds } else { seconds })
 }
 
 fn number(text: &str, digits_min: usize, digits_max: usize) -> Option<(i64, &str)> {
@@ -126,8 +108,5 @@ fn number(text: &str, digits_min: usize, digits_max: usize) -> Option<(i64, &str
 }
 
 fn invalid(ty: &str, text: &str) -> RowError {
-    RowError::new(
-        "22007",
-        format!("invalid input syntax for type {ty}: \"{text}\""),
-    )
+    RowError::new("22007", format!("invalid input syntax for type {ty}: \"{text}\""))
 }

@@ -33,10 +33,5 @@ pub(super) fn push_array(out: &mut String, items: &[Value], element: &Type) {
 fn needs_quotes(text: &str) -> bool {
     text.is_empty()
         || text.eq_ignore_ascii_case("null")
-        || text.bytes().any(|b| {
-            matches!(
-                b,
-                b'"' | b'\\' | b'{' | b'}' | b',' | b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c
-            )
-        })
+        || text.bytes().any(|b| matches!(b, b'"' | b'\\' | b'{' | b'}' | b',' | b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c))
 }

@@ -32,10 +32,7 @@ fn parse_hex(text: &str) -> Result<Vec<u8>, RowError> {
         }
         let high = hex_digit(high)?;
         let Some(low) = chars.next() else {
-            return Err(RowError::new(
-                "22023",
-                "invalid hexadecimal data: odd number of digits",
-            ));
+            return Err(RowError::new("22023", "invalid hexadecimal data: odd number of digits"));
         };
         bytes.push(high << 4 | hex_digit(low)?);
     }
@@ -57,21 +54,12 @@ fn parse_escaped(text: &str) -> Result<Vec<u8>, RowError> {
                 bytes.push(b'\\');
                 rest = after;
             }
-            [
-                b'\\',
-                a @ b'0'..=b'3',
-                b @ b'0'..=b'7',
-                c @ b'0'..=b'7',
-                after @ ..,
-            ] => {
+            [b'\\', a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..] => {
                 bytes.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
                 rest = after;
             }
             [b'\\', ..] => {
-                return Err(RowError::new(
-                    "22P02",
-                    "invalid input syntax for type bytea",
-                ));
+                return Err(RowError::new("22P02", "invalid input syntax for type bytea"));
             }
             [byte, after @ ..] => {
                 bytes.push(*byte);
@@ -94,12 +82,7 @@ pub(super) fn push_uuid(out: &mut String, uuid: &[u8; 16]) {
 
 /// `uuid_in`: 32 digits with a hyphen after any group of four, and braces around them if you like.
 pub(super) fn parse_uuid(text: &str) -> Result<[u8; 16], RowError> {
-    read_uuid(text.as_bytes()).ok_or_else(|| {
-        RowError::new(
-            "22P02",
-            format!("invalid input syntax for type uuid: \"{text}\""),
-        )
-    })
+    read_uuid(text.as_bytes()).ok_or_else(|| RowError::new("22P02", format!("invalid input syntax for type uuid: \"{text}\"")))
 }
 
 fn read_uuid(text: &[u8]) -> Option<[u8; 16]> {

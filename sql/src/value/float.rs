@@ -4,36 +4,15 @@ use crate::error::RowError;
 
 /// The shortest decimal that reads back as the same number, in C's `%g` style: an exponent below 1e-4 and from 1e15 on.
 pub(super) fn push_f64(out: &mut String, value: f64) {
-    push_float(
-        out,
-        value.is_nan(),
-        value.is_infinite(),
-        value.is_sign_negative(),
-        &format!("{:e}", value.abs()),
-        15,
-    );
+    push_float(out, value.is_nan(), value.is_infinite(), value.is_sign_negative(), &format!("{:e}", value.abs()), 15);
 }
 
 /// As [`push_f64`], with an exponent from 1e6 on.
 pub(super) fn push_f32(out: &mut String, value: f32) {
-    push_float(
-        out,
-        value.is_nan(),
-        value.is_infinite(),
-        value.is_sign_negative(),
-        &format!("{:e}", value.abs()),
-        6,
-    );
+    push_float(out, value.is_nan(), value.is_infinite(), value.is_sign_negative(), &format!("{:e}", value.abs()), 6);
 }
 
-fn push_float(
-    out: &mut String,
-    nan: bool,
-    infinite: bool,
-    negative: bool,
-    text: &str,
-    exponent_max: i32,
-) {
+fn push_float(out: &mut String, nan: bool, infinite: bool, negative: bool, text: &str, exponent_max: i32) {
     if nan {
         return out.push_str("NaN");
     }
@@ -57,10 +36,7 @@ fn push_float(
 fn push_fixed(out: &mut String, digits: &str, exponent: i32) {
     let Ok(exponent) = usize::try_from(exponent) else {
         out.push_str("0.");
-        out.extend(std::iter::repeat_n(
-            '0',
-            usize::try_from(-1 - exponent).unwrap_or(0),
-        ));
+        out.extend(std::iter::repeat_n('0', usize::try_from(-1 - exponent).unwrap_or(0)));
         return out.push_str(digits);
     };
     let integer_digits = exponent + 1;
@@ -77,16 +53,9 @@ fn push_fixed(out: &mut String, digits: &str, exponent: i32) {
 /// Reads a `double precision`.
 pub(super) fn parse_f64(text: &str) -> Result<f64, RowError> {
     let trimmed = trim(text);
-    let value: f64 = parse_word(trimmed)
-        .map_or_else(|| trimmed.parse(), Ok)
-        .map_err(|_| invalid("double precision", text))?;
-    let lost = (value == 0.0 && has_digit(trimmed))
-        || (value.is_infinite() && parse_word(trimmed).is_none());
-    if lost {
-        Err(out_of_range("double precision", trimmed))
-    } else {
-        Ok(value)
-    }
+    let value: f64 = parse_word(trimmed).map_or_else(|| trimmed.parse(), Ok).map_err(|_| invalid("double precision", text))?;
+    let lost = (value == 0.0 && has_digit(trimmed)) || (value.is_infinite() && parse_word(trimmed).is_none());
+    if lost { Err(out_of_range("double precision", trimmed)) } else { Ok(value) }
 }
 
 /// Reads a `real`.
@@ -94,15 +63,9 @@ pub(super) fn parse_f32(text: &str) -> Result<f32, RowError> {
     let trimmed = trim(text);
     #[allow(clippy::cast_possible_truncation)] // NaN and infinities only
     let word = parse_word(trimmed).map(|w| w as f32);
-    let value: f32 = word
-        .map_or_else(|| trimmed.parse(), Ok)
-        .map_err(|_| invalid("real", text))?;
+    let value: f32 = word.map_or_else(|| trimmed.parse(), Ok).map_err(|_| invalid("real", text))?;
     let lost = (value == 0.0 && has_digit(trimmed)) || (value.is_infinite() && word.is_none());
-    if lost {
-        Err(out_of_range("real", trimmed))
-    } else {
-        Ok(value)
-    }
+    if lost { Err(out_of_range("real", trimmed)) } else { Ok(value) }
 }
 
 /// `NaN` and the infinities in the spellings that C and Postgres know.
@@ -112,15 +75,8 @@ fn parse_word(text: &str) -> Option<f64> {
         [b'+', ..] => (false, &text[1..]),
         _ => (false, text),
     };
-    if ["infinity", "inf"]
-        .iter()
-        .any(|w| word.eq_ignore_ascii_case(w))
-    {
-        return Some(if negative {
-            f64::NEG_INFINITY
-        } else {
-            f64::INFINITY
-        });
+    if ["infinity", "inf"].iter().any(|w| word.eq_ignore_ascii_case(w)) {
+        return Some(if negative { f64::NEG_INFINITY } else { f64::INFINITY });
     }
     word.eq_ignore_ascii_case("nan").then_some(f64::NAN)
 }
@@ -136,10 +92,7 @@ fn trim(text: &str) -> &str {
 }
 
 fn invalid(ty: &str, text: &str) -> RowError {
-    RowError::new(
-        "22P02",
-        format!("invalid input syntax for type {ty}: \"{text}\""),
-    )
+    RowError::new("22P02", format!("invalid input syntax for type {ty}: \"{text}\""))
 }
 
 fn out_of_range(ty: &str, text: &str) -> RowError {

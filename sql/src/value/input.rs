@@ -19,9 +19,7 @@ impl Value {
             Type::Float4 => Value::Float4(float::parse_f32(text)?),
             Type::Float8 => Value::Float8(float::parse_f64(text)?),
             Type::Numeric(None) => Value::Numeric(Numeric::parse(text)?),
-            Type::Numeric(Some((p, s))) => {
-                Value::Numeric(Numeric::parse_with_typmod(text, *p, *s)?)
-            }
+            Type::Numeric(Some((p, s))) => Value::Numeric(Numeric::parse_with_typmod(text, *p, *s)?),
             Type::Text | Type::Unknown => Value::Text(text.into()),
             Type::Varchar(n) => Value::Text(fit(text, *n, "character varying")?.into()),
             Type::Bpchar(n) => Value::Text(pad(fit(text, *n, "character")?, *n)),
@@ -46,10 +44,7 @@ impl Value {
             Type::Bytea => Value::Bytea(bytes::parse_bytea(text)?.into()),
             Type::Enum(e) if e.labels.iter().any(|l| l == text) => Value::Text(text.into()),
             Type::Enum(e) => {
-                return Err(RowError::new(
-                    "22P02",
-                    format!("invalid input value for enum {}: \"{text}\"", e.name),
-                ));
+                return Err(RowError::new("22P02", format!("invalid input value for enum {}: \"{text}\"", e.name)));
             }
             Type::Inet => Value::Text(text.into()),
             Type::Array(_) => {
@@ -74,10 +69,7 @@ fn parse_bool(text: &str) -> Result<bool, RowError> {
     if is_prefix("false", 1) || is_prefix("no", 1) || is_prefix("off", 2) || word == "0" {
         return Ok(false);
     }
-    Err(RowError::new(
-        "22P02",
-        format!("invalid input syntax for type boolean: \"{text}\""),
-    ))
+    Err(RowError::new("22P02", format!("invalid input syntax for type boolean: \"{text}\"")))
 }
 
 /// `pg_strtoint16` and its siblings.
@@ -85,17 +77,11 @@ fn parse_int(text: &str, ty: &Type, min: i64, max: i64) -> Result<i64, RowError>
     let trimmed = text.trim_matches(is_space);
     let digits = trimmed.strip_prefix(['-', '+']).unwrap_or(trimmed);
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(RowError::new(
-            "22P02",
-            format!("invalid input syntax for type {}: \"{text}\"", ty.name()),
-        ));
+        return Err(RowError::new("22P02", format!("invalid input syntax for type {}: \"{text}\"", ty.name())));
     }
     match trimmed.parse::<i64>() {
         Ok(v) if (min..=max).contains(&v) => Ok(v),
-        _ => Err(RowError::new(
-            "22003",
-            format!("value \"{text}\" is out of range for type {}", ty.name()),
-        )),
+        _ => Err(RowError::new("22003", format!("value \"{text}\" is out of range for type {}", ty.name()))),
     }
 }
 
@@ -108,17 +94,10 @@ fn fit<'a>(text: &'a str, n: Option<u32>, ty: &str) -> Result<&'a str, RowError>
     if text[end..].bytes().all(|b| b == b' ') {
         return Ok(&text[..end]);
     }
-    Err(RowError::new(
-        "22001",
-        format!("value too long for type {ty}({n})"),
-    ))
+    Err(RowError::new("22001", format!("value too long for type {ty}({n})")))
 }
 
 fn pad(text: &str, n: Option<u32>) -> Arc<str> {
     let missing = (n.unwrap_or(0) as usize).saturating_sub(text.chars().count());
-    if missing == 0 {
-        text.into()
-    } else {
-        format!("{text}{}", " ".repeat(missing)).into()
-    }
+    if missing == 0 { text.into() } else { format!("{text}{}", " ".repeat(missing)).into() }
 }

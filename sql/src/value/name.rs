@@ -5,14 +5,9 @@ use super::Type;
 impl Type {
     /// The name as `format_type()` prints it, for example `numeric(20,6)` or `timestamp with time zone`.
     pub fn name(&self) -> String {
-        let with = |name: &str, modifier: Option<u32>| {
-            modifier.map_or_else(|| name.to_owned(), |m| format!("{name}({m})"))
-        };
+        let with = |name: &str, modifier: Option<u32>| modifier.map_or_else(|| name.to_owned(), |m| format!("{name}({m})"));
         let zoned = |name: &str, precision: Option<u8>, zone: &str| {
-            precision.map_or_else(
-                || format!("{name} {zone}"),
-                |p| format!("{name}({p}) {zone}"),
-            )
+            precision.map_or_else(|| format!("{name} {zone}"), |p| format!("{name}({p}) {zone}"))
         };
         match self {
             Type::Bool => "boolean".into(),

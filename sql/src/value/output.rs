@@ -38,13 +38,9 @@ impl Value {
             Value::Date(d) => time::push_date(out, *d),
             Value::Time(t) => time::push_time(out, *t),
             Value::Timetz(t, offset) => time::push_timetz(out, *t, *offset),
-            Value::Timestamp(t) if matches!(ty, Type::Timestamptz(_)) => {
-                time::push_timestamptz(out, *t)
-            }
+            Value::Timestamp(t) if matches!(ty, Type::Timestamptz(_)) => time::push_timestamptz(out, *t),
             Value::Timestamp(t) => time::push_timestamp(out, *t),
-            Value::Interval(months, days, micros) => {
-                time::push_interval(out, *months, *days, *micros)
-            }
+            Value::Interval(months, days, micros) => time::push_interval(out, *months, *days, *micros),
             Value::Bytea(v) => bytes::push_bytea(out, v),
             Value::Array(items) => array::push_array(out, items, element(ty)),
         }
@@ -68,9 +64,7 @@ impl Value {
                 out.push('"');
                 match self {
                     Value::Date(d) => time::push_date_json(out, *d),
-                    Value::Timestamp(t) if matches!(ty, Type::Timestamptz(_)) => {
-                        time::push_timestamptz_json(out, *t)
-                    }
+                    Value::Timestamp(t) if matches!(ty, Type::Timestamptz(_)) => time::push_timestamptz_json(out, *t),
                     Value::Timestamp(t) => time::push_timestamp_json(out, *t),
                     _ => {}
                 }
@@ -93,9 +87,5 @@ impl Value {
 }
 
 fn element(ty: &Type) -> &Type {
-    if let Type::Array(element) = ty {
-        element
-    } else {
-        &Type::Unknown
-    }
+    if let Type::Array(element) = ty { element } else { &Type::Unknown }
 }

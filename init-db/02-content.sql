@@ -1,0 +1,42 @@
+-- What there is to play and to read. Identifiers follow from the slug, so that every installation has the same; rows that exist are left alone.
+INSERT INTO content (id, slug, title, content_type, length_seconds, publish_ts)
+SELECT uuid_generate_v5(uuid_ns_url(), slug), slug, title, content_type, length_seconds, publish_ts::timestamptz
+FROM (VALUES
+  ('tides-of-data',             'Tides of Data',                               'podcast',    2460, '2025-01-14 06:00Z'),
+  ('the-log-is-the-database',   'The Log Is the Database',                     'podcast',    3180, '2025-01-21 06:00Z'),
+  ('two-generals-one-topic',    'Two Generals, One Topic',                     'podcast',    2895, '2025-01-28 06:00Z'),
+  ('night-shift-on-call',       'Night Shift: Tales from On-Call',             'podcast',    1980, '2025-02-04 06:00Z'),
+  ('harbour-voices-1',          'Harbour Voices 1: The Pilot',                 'podcast',    1725, '2025-02-11 06:00Z'),
+  ('harbour-voices-2',          'Harbour Voices 2: The Lock Keeper',           'podcast',    1810, '2025-02-18 06:00Z'),
+  ('harbour-voices-3',          'Harbour Voices 3: The Tide Clerk',            'podcast',    1694, '2025-02-25 06:00Z'),
+  ('small-languages',           'Small Languages, Large Programs',             'podcast',    3604, '2025-03-04 06:00Z'),
+  ('the-clock-problem',         'The Clock Problem',                           'podcast',    2750, '2025-03-11 06:00Z'),
+  ('bread-and-consensus',       'Bread and Consensus',                         'podcast',    2215, '2025-03-18 06:00Z'),
+  ('field-notes-live',          'Field Notes, Live from the Estuary',          'podcast',    NULL, '2025-03-25 18:00Z'),
+  ('quiet-hour',                'The Quiet Hour',                              'podcast',    5400, '2025-04-01 21:00Z'),
+  ('weekly-watermark-01',       'The Weekly Watermark 1: Late Is Normal',      'newsletter',  240, '2025-01-10 07:30Z'),
+  ('weekly-watermark-02',       'The Weekly Watermark 2: Exactly What, Once?', 'newsletter',  300, '2025-01-17 07:30Z'),
+  ('weekly-watermark-03',       'The Weekly Watermark 3: Ten Minutes Is Long', 'newsletter',  270, '2025-01-24 07:30Z'),
+  ('weekly-watermark-04',       'The Weekly Watermark 4: Windows and Doors',   'newsletter',  330, '2025-01-31 07:30Z'),
+  ('index-of-the-month',        'Index of the Month: Covering Ground',         'newsletter',  420, '2025-02-07 07:30Z'),
+  ('letters-to-the-operator',   'Letters to the Operator',                     'newsletter', NULL, '2025-02-14 07:30Z'),
+  ('reading-the-source',        'Reading the Source',                          'newsletter',  540, '2025-02-21 07:30Z'),
+  ('five-queries-friday',       'Five Queries Friday',                         'newsletter',  180, '2025-02-28 07:30Z'),
+  ('postcards-from-the-edge',   'Postcards from the Edge Node',                'newsletter', NULL, '2025-03-07 07:30Z'),
+  ('the-changelog-garden',      'The Changelog Garden',                        'newsletter',  360, '2025-03-14 07:30Z'),
+  ('morning-backlog',           'Morning Backlog',                             'newsletter',  150, '2025-03-21 07:30Z'),
+  ('what-broke-this-week',      'What Broke This Week',                        'newsletter',  390, '2025-03-28 07:30Z'),
+  ('replication-in-12-minutes', 'Logical Replication in 12 Minutes',           'video',       720, '2025-01-08 15:00Z'),
+  ('anatomy-of-a-commit',       'Anatomy of a Commit',                         'video',      1140, '2025-01-15 15:00Z'),
+  ('sorted-sets-visually',      'Sorted Sets, Visually',                       'video',       655, '2025-01-22 15:00Z'),
+  ('kafka-from-a-ship',         'Kafka Explained from a Ship',                 'video',       980, '2025-01-29 15:00Z'),
+  ('building-a-lighthouse',     'Building a Lighthouse, Time-Lapse',           'video',       185, '2025-02-05 15:00Z'),
+  ('how-canals-work',           'How Canals Work',                             'video',       1320, '2025-02-12 15:00Z'),
+  ('the-rust-workshop',         'The Rust Workshop: Ownership by Hand',        'video',       3900, '2025-02-19 15:00Z'),
+  ('webhooks-done-right',       'Webhooks Done Right',                         'video',       1505, '2025-02-26 15:00Z'),
+  ('harbour-cam',               'Harbour Cam, All Day',                        'video',       NULL, '2025-03-05 00:00Z'),
+  ('three-kinds-of-nothing',    'NULL: Three Kinds of Nothing',                'video',       870, '2025-03-12 15:00Z'),
+  ('a-tour-of-the-wal',         'A Tour of the Write-Ahead Log',               'video',       2040, '2025-03-19 15:00Z'),
+  ('storm-season',              'Storm Season: One Outage, Minute by Minute',  'video',       2710, '2025-03-26 15:00Z')
+) AS demo (slug, title, content_type, length_seconds, publish_ts)
+ON CONFLICT (slug) DO NOTHING;

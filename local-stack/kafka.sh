@@ -1,0 +1,44 @@
+# Kafka: one node, KRaft, broker and controller in one process. Sourced by stack.sh.
+
+kafka_prepare() {
+  # The controller's port is nobody else's business: any free one will do, at every start anew.
+  CONTROLLER_PORT=$(free_port $((KAFKA_PORT + 1)))
+  mkdir -p "$STATE/kafka"
+  render "$ROOT/local-stack/broker.properties" KAFKA_PORT CONTROLLER_PORT STATE >"$STATE/kafka/broker.properties"
+  if [[ ! -f $STATE/kafka/data/meta.properties ]]; then
+    kafka_tool kafka.tools.StorageTool format --ignore-formatted -c "$STATE/kafka/broker.properties" \
+      -t "$(kafka_tool kafka.tools.StorageTool random-uuid)" >"$STATE/log/kafka-format.log" 2>&1 ||
+      { tail -n 5 "$STATE/log/kafka-format.log" >&2; die "formatting the broker's storage failed"; }
+  fi
+}
+
+kafka_start() {
+  launch kafka java -Xms256m -Xmx512m -XX:+UseG1GC -Dlog4j2.configurationFile="$ROOT/local-stack/log4j2.properties" \
+    -cp "$JARS/libs/*" kafka.Kafka "$STATE/kafka/broker.properties"
+}
+
+# The broker opens its port before it takes requests, and its log says when it does.
+kafka_ready() {
+  grep -q 'Kafka Server started' "$STATE/log/kafka.log" && listening "$KAFKA_PORT"
+}
+
+kafka_complete() { :; }
+
+kafka_outdated() { return 1; }
+
+kafka_address() { echo "127.0.0.1:$KAFKA_PORT"; }
+
+# Short-lived JVMs: most of their time is start-up, which these options shorten.
+kafka_tool() { # CLASS ARG...
+  java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Dlog4j2.configurationFile="$ROOT/local-stack/log4j2-tools.properties" -cp "$JARS/libs/*" "$@"
+}
+
+kafka_topics() {
+  if (($#)); then
+    kafka_tool org.apache.kafka.tools.TopicCommand --bootstrap-server "127.0.0.1:$KAFKA_PORT" "$@"
+  else
+    kafka_tool org.apache.kafka.tools.GetOffsetShell --bootstrap-server "127.0.0.1:$KAFKA_PORT" | awk -F: '
+      { partitions[$1]++; end[$1] += $3 }
+      END { for (topic in end) printf "%-50s %2d partitions %12d offsets written\n", topic, partitions[topic], end[topic] | "sort" }'
+  fi
+}

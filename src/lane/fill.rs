@@ -1,0 +1,67 @@
+//! The third step: outcomes fill a batch, cut at a record.
+
+use std::collections::VecDeque;
+
+use crate::dead_letter::DeadLetter;
+use crate::lane::select::{Effect, Outcome, dead_letter};
+use crate::progress::Boundary;
+use crate::sink::{Batch, Selected, Sink, Slice};
+
+/// Records in one call; what they come to in the sink has a limit of its own.
+const BATCH_RECORDS_MAX: usize = 20_000;
+/// Dead letters in one call.
+const BATCH_DEAD_LETTERS_MAX: usize = 500;
+
+/// A batch being filled, with what is parked before it is written.
+#[derive(Debug, Default)]
+pub struct Filled<P> {
+    /// What the sink gets.
+    pub batch: Batch<P>,
+    /// What is parked first.
+    pub dead: Vec<DeadLetter>,
+    /// Commit times of the records in it that count, Unix microseconds.
+    pub commits_us: Vec<i64>,
+    /// Records in it.
+    pub records: usize,
+    /// No more fits.
+    pub full: bool,
+}
+
+impl<P: Default> Filled<P> {
+    /// Nothing is to be written, not even progress.
+    pub fn is_empty(&self) -> bool {
+        self.batch.slices.is_empty()
+    }
+
+    /// Takes what is ready until the batch is full or an epoch is to begin.
+    pub fn fill<S: Sink<Payload = P>>(&mut self, ready: &mut VecDeque<Outcome>, sink: &S) {
+        while !self.full && !matches!(ready.front(), None | Some(Outcome { effect: Effect::Begin(_), .. })) {
+            let Some(outcome) = ready.pop_front() else { break };
+            match outcome.effect {
+                Effect::Nothing | Effect::Begin(_) => {}
+                Effect::Park(letter) => self.dead.push(letter),
+                Effect::Rows(record, change, before, after) => {
+                    self.commits_us.push(change.commit_us);
+                    let selected = Selected { record: &record, change: &change, before, after };
+                    if let Err(error) = sink.add(&mut self.batch.payload, selected) {
+                        self.dead.push(dead_letter(record, "row", error));
+                    }
+                }
+            }
+            let slice = self.batch.slices.entry(outcome.partition);
+            slice.or_insert(Slice { token: outcome.from, progress: Default::default() }).progress = outcome.progress;
+            self.batch.run_ended |= outcome.run_ended;
+            self.records += 1;
+            self.full = self.records >= BATCH_RECORDS_MAX || self.dead.len() >= BATCH_DEAD_LETTERS_MAX || sink.is_full(&self.batch.payload);
+        }
+    }
+}
+
+/// The boundary to begin with, when everything before it is written.
+pub fn next_begin(ready: &mut VecDeque<Outcome>) -> Option<Boundary> {
+    let Some(Outcome { effect: Effect::Begin(_), .. }) = ready.front() else { return None };
+    match ready.pop_front()?.effect {
+        Effect::Begin(boundary) => Some(boundary),
+        _ => None,
+    }
+}
