@@ -154,7 +154,10 @@ FAILED   select    ERROR:  x
                    -> correct it
 ";
         assert_eq!(report.render(false), expected);
-        assert_eq!(report.render(true).replace("\x1b[32m", "").replace("\x1b[36m", "").replace("\x1b[1;31m", "").replace("\x1b[0m", ""), expected);
+        assert_eq!(
+            report.render(true).replace("\x1b[32m", "").replace("\x1b[36m", "").replace("\x1b[1;31m", "").replace("\x1b[0m", ""),
+            expected
+        );
         assert_eq!((report.state(), report.is_fine(), report.exit_code()), (State::Failed, false, 2));
         assert_eq!(report.waiting_for(), "kafka: topic a.b.c does not exist");
     }

@@ -95,7 +95,11 @@ async fn a_row_is_kept_until_a_change_removes_it_and_an_absent_one_is_not_kept()
     world.lookups.follow();
     assert_eq!(world.rows(&[&["1"], &["9000"]]).await, ["row 1|0.25", "-"]);
     world.postgres.psql(&world.url, "UPDATE l SET name = 'new' WHERE id = 1; INSERT INTO l VALUES (9000, 'late', NULL)");
-    assert_eq!(world.rows(&[&["1"], &["9000"]]).await, ["row 1|0.25", "late|NULL"], "cached until its change is read; absent ones are asked for again");
+    assert_eq!(
+        world.rows(&[&["1"], &["9000"]]).await,
+        ["row 1|0.25", "late|NULL"],
+        "cached until its change is read; absent ones are asked for again"
+    );
     world.lookups.remove(0, &world.key(&["1"]));
     assert_eq!(world.rows(&[&["1"], &["9000"]]).await, ["new|0.25", "late|NULL"]);
     assert_eq!(world.counted(), (2, 4, 1, 1, 0));
@@ -176,8 +180,18 @@ async fn keys_of_every_kind_match_as_postgres_matches_them() {
         names.iter().map(text).collect()
     };
     assert_eq!(world.rows(&[&texts(("", ""))]).await, ["found"]);
-    for change in [("a", "sad"), ("b", "abc"), ("c", "xy"), ("d", "1.51"), ("e", "6ecd8c99-4036-403d-bf84-cf8400f67837"), ("f", "2024-01-31 03:00:00.126+00"), ("g", "it's"), ("h", "\\x00"), ("i", "2024-03-01"), ("j", "f")]
-    {
+    for change in [
+        ("a", "sad"),
+        ("b", "abc"),
+        ("c", "xy"),
+        ("d", "1.51"),
+        ("e", "6ecd8c99-4036-403d-bf84-cf8400f67837"),
+        ("f", "2024-01-31 03:00:00.126+00"),
+        ("g", "it's"),
+        ("h", "\\x00"),
+        ("i", "2024-03-01"),
+        ("j", "f"),
+    ] {
         assert_eq!(world.rows(&[&texts(change)]).await, ["-"], "{change:?}");
     }
 }
@@ -192,8 +206,13 @@ async fn rows_are_what_the_output_functions_print() {
                               NULL, NULL, NULL);"#;
     let select = "SELECT s.id, l.a, l.b, l.c, l.d, l.e, l.f, l.g, l.h, l.i, l.j, l.k2, l.l, l.m, l.n FROM s JOIN l ON l.k = s.k";
     let world = World::new(Postgres::shared(), tables, select).await;
-    let by_output = world.postgres.psql(&world.url, "SELECT a, b, c, d, e, f, g, h, i, j, k2 AT TIME ZONE 'UTC' || '+00', l, m, n FROM l WHERE k = 1");
-    assert_eq!(by_output, "t|0.30000000000000004|1.500|ab   |10.0.0.1|10.0.0.0/8|\\xdeadbeef|{\"b\":1,  \"a\":2}|{\"a\": 2, \"b\": 1}|{1,NULL,3}|2024-01-31 03:00:00.5+00|1 day 02:00:00|infinity|");
+    let by_output = world
+        .postgres
+        .psql(&world.url, "SELECT a::text, b, c, d, e, f, g, h, i, j, k2 AT TIME ZONE 'UTC' || '+00', l, m, n FROM l WHERE k = 1");
+    assert_eq!(
+        by_output,
+        "true|0.30000000000000004|1.500|ab   |10.0.0.1|10.0.0.0/8|\\xdeadbeef|{\"b\":1,  \"a\":2}|{\"a\": 2, \"b\": 1}|{1,NULL,3}|2024-01-31 03:00:00.5+00|1 day 02:00:00|infinity|"
+    );
     assert_eq!(world.rows(&[&["1"], &["2"]]).await, [by_output, ["NULL"; 14].join("|")]);
 }
 
