@@ -142,7 +142,9 @@ impl<L: Log> Ranking<L> {
                 return Err(Error::Retry(format!("kafka does not know partition {partition} yet")));
             };
             let progress = match current.progress.get(partition) {
-                Some(progress) if progress.next < *low || progress.next > *high => return Err(out_of_range(*partition, progress.next, *low, *high)),
+                Some(progress) if progress.next < *low || progress.next > *high => {
+                    return Err(out_of_range(*partition, progress.next, *low, *high));
+                }
                 Some(progress) => progress.clone(),
                 None => {
                     unknown.insert(*partition, *low);
@@ -170,7 +172,9 @@ impl<L: Log> Ranking<L> {
                     return Ok(resume);
                 }
                 (Decision::FencedByPipeline, _) => return Err(fenced("another pipeline, or another version of this one,")),
-                (Decision::FencedByTopic, _) => return Err(fenced("a pipeline on another topic, or on this one before it was created again,")),
+                (Decision::FencedByTopic, _) => {
+                    return Err(fenced("a pipeline on another topic, or on this one before it was created again,"));
+                }
                 (Decision::Begin(reason), current) => {
                     let boundary = epoch::carried(current.as_ref(), &mine.topic);
                     let state = State { now_ms: state.now_ms, current };
@@ -269,7 +273,8 @@ fn fenced(whose: &str) -> Error {
 fn out_of_range(partition: i32, next: i64, low: i64, high: i64) -> Error {
     Error::Stop {
         message: format!("partition {partition} is to be read from offset {next}, but holds {low} to {high}"),
-        remedy: "records were deleted before they were read (retention must cover window + ahead); rebuild with `highwater replay`".to_owned(),
+        remedy: "records were deleted before they were read (retention must cover window + ahead); rebuild with `highwater replay`"
+            .to_owned(),
     }
 }
 

@@ -294,7 +294,9 @@ impl Epoch {
         let text = |field: &str| stored.get(field).cloned().ok_or_else(|| unreadable(field));
         let boundary = match text("boundary")?.as_str() {
             "" => None,
-            boundary => Some(Boundary { ended: text("ended")? == "1", ..Boundary::decode(boundary).ok_or_else(|| unreadable("a boundary"))? }),
+            boundary => {
+                Some(Boundary { ended: text("ended")? == "1", ..Boundary::decode(boundary).ok_or_else(|| unreadable("a boundary"))? })
+            }
         };
         let mut progress = BTreeMap::new();
         for (field, next) in stored {

@@ -92,9 +92,10 @@ fn contribution<'a>(layout: &Layout, row: &'a [Value]) -> Result<Option<Contribu
         let message = format!("score out of range: it must be within 2^53 units of 10^-{}", layout.scale);
         return Err(RowError::new("22003", message).in_column(&layout.score.name));
     }
-    let bucket_ms = time.unix_micros().and_then(|us| bucket_ms(us, layout.bucket_ms)).ok_or_else(|| {
-        RowError::new("22008", "timestamp out of range: it is in no window").in_column(&layout.time.name)
-    })?;
+    let bucket_ms = time
+        .unix_micros()
+        .and_then(|us| bucket_ms(us, layout.bucket_ms))
+        .ok_or_else(|| RowError::new("22008", "timestamp out of range: it is in no window").in_column(&layout.time.name))?;
     let member = member.to_text(&layout.member.ty);
     if member.len() > MEMBER_BYTES_MAX {
         let message = format!("member of {} bytes is longer than {MEMBER_BYTES_MAX}", member.len());
@@ -183,8 +184,8 @@ mod tests {
             (row("a", 1.0, i64::MAX), "22008", "at"),
             (row("a", 1.0, i64::MIN), "22008", "at"),
             (row("a", 1.0, i64::MAX - 1), "22008", "at"),
-            (row("a", 9_007_199_254_740.992, AT_US), "22003", "score"),
-            (row("a", -9_007_199_254_740.992, AT_US), "22003", "score"),
+            (row("a", 9_007_199_254_741.0, AT_US), "22003", "score"),
+            (row("a", -9_007_199_254_741.0, AT_US), "22003", "score"),
             (row(&long, 1.0, AT_US), "54000", "member"),
         ] {
             for (before, after) in [(&good, &bad), (&bad, &good)] {
@@ -193,7 +194,7 @@ mod tests {
             }
         }
         assert!(sums(&payload).is_empty());
-        payload.add(&layout(), None, Some(&row("a", 9_007_199_254_740.991, AT_US))).unwrap();
+        payload.add(&layout(), None, Some(&row("a", 9_007_199_254_740.0, AT_US))).unwrap();
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The ranking against a real Redis: the function library by itself, beside a model of it, and the sink with a log in memory.
 #![allow(clippy::unwrap_used)]
 
+mod config;
+
 mod library;
 
 mod model;

@@ -1,5 +1,6 @@
 //! A receiver to talk to, a sender that signs, and events to send.
 
+pub mod browser;
 pub mod process;
 pub mod temp_dir;
 

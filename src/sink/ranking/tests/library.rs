@@ -69,7 +69,7 @@ impl Bench {
     /// What a reader sees, in units of the scale: redis-cli prints 17 digits, for example `8.0030000000000001`.
     fn top(&mut self) -> Vec<(String, i64)> {
         let list: Vec<String> = run(&mut self.connection, &["ZRANGE", "top", "0", "-1", "WITHSCORES"]);
-        list.chunks(2).map(|pair| (pair[0].clone(), (pair[1].parse::<f64>().unwrap() * 1000.0).round() as i64)).collect()
+        list.chunks(2).map(|pair| (pair[0].clone(), thousandths(&pair[1]))).collect()
     }
 
     fn state(&mut self) -> State {
@@ -85,6 +85,11 @@ impl Bench {
         let keys: Vec<String> = self.ask(&["KEYS", "*"]);
         keys.into_iter().map(|key| (key.clone(), self.ask(&["DUMP", &key]))).collect()
     }
+}
+
+#[allow(clippy::cast_possible_truncation)]
+fn thousandths(score: &str) -> i64 {
+    (score.parse::<f64>().unwrap() * 1000.0).round() as i64
 }
 
 fn sums<'a>(entries: &[(i64, &'a str, i128, i64)]) -> Vec<(i64, &'a str, Sum)> {
@@ -399,7 +404,9 @@ fn sums_beyond_two_to_the_53_are_refused_whole() {
     let max = (1_i128 << 53) - 1;
     bench.apply("one", 0, 1, &[(NOW, "a", max - 5, 1), (NOW, "low", 5 - max, 1)]).unwrap();
     let before = bench.dump();
-    for (bucket, member, amount) in [(NOW, "a", 6), (NOW + 1000, "a", 6), (NOW, "new", max + 1), (NOW, "new", i128::MAX / 2), (NOW, "low", -6)] {
+    for (bucket, member, amount) in
+        [(NOW, "a", 6), (NOW + 1000, "a", 6), (NOW, "new", max + 1), (NOW, "new", i128::MAX / 2), (NOW, "low", -6)]
+    {
         let call = bench.batch("one", 1, 2, &[(NOW, "bystander", 1, 1), (bucket, member, amount, 1)]);
         let error = bench.call(&call).unwrap_err();
         assert_eq!(error.code(), Some("OVERFLOW"), "{error}");
@@ -412,7 +419,8 @@ fn sums_beyond_two_to_the_53_are_refused_whole() {
 #[test]
 fn integers_are_written_as_integers_whatever_their_size_or_sign() {
     let mut bench = Bench::served();
-    let entries = [(NOW, "big", 1_000_000_000_000_001, 1), (NOW, "minus", -1_000_000_000_000_000, 1), (NOW, "zero", 0, 1), (NOW, "back", 7, 1)];
+    let entries =
+        [(NOW, "big", 1_000_000_000_000_001, 1), (NOW, "minus", -1_000_000_000_000_000, 1), (NOW, "zero", 0, 1), (NOW, "back", 7, 1)];
     bench.apply("one", 0, 1, &entries).unwrap();
     bench.apply("one", 1, 2, &[(NOW, "back", -7, 1), (NOW, "zero", 0, 1)]).unwrap();
     for (member, stored) in [("big", "1000000000000001 1"), ("minus", "-1000000000000000 1"), ("zero", "0 2"), ("back", "0 2")] {
@@ -471,7 +479,8 @@ fn a_call_of_another_version_is_refused() {
     let mut bench = Bench::served();
     let before = bench.dump();
     let keys: Vec<String> = bench.ask(&["KEYS", "*"]);
-    let error = redis::cmd("FCALL").arg("highwater_tick").arg(keys.len()).arg(keys).arg(VERSION + 1).arg("").query::<()>(&mut bench.connection);
+    let error =
+        redis::cmd("FCALL").arg("highwater_tick").arg(keys.len()).arg(keys).arg(VERSION + 1).arg("").query::<()>(&mut bench.connection);
     assert_eq!(error.unwrap_err().code(), Some("VERSION"));
     assert_eq!(bench.dump(), before);
 }

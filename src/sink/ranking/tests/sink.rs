@@ -19,26 +19,32 @@ const NOW: i64 = 1_700_000_000_000;
 const WINDOW: i64 = 60_000;
 const AHEAD: i64 = 20_000;
 
-/// A topic in memory: of each partition the lowest offset, and the timestamps from there on.
+/// A topic in memory.
 #[derive(Clone)]
-struct MemoryLog(Arc<Lock<(String, BTreeMap<i32, (i64, Vec<i64>)>)>>);
+struct MemoryLog(Arc<Lock<Topic>>);
+
+struct Topic {
+    id: String,
+    /// The lowest offset of each partition, and the timestamps from there on.
+    partitions: BTreeMap<i32, (i64, Vec<i64>)>,
+}
 
 impl MemoryLog {
     fn new(partitions: &[(i64, &[i64])]) -> Self {
         let partitions = (0..).zip(partitions.iter().map(|(low, times)| (*low, times.to_vec()))).collect();
-        Self(Arc::new(Lock::new(("topic-1".to_owned(), partitions))))
+        Self(Arc::new(Lock::new(Topic { id: "topic-1".to_owned(), partitions })))
     }
 
     fn set(&self, partition: i32, low: i64, times: &[i64]) {
-        self.0.lock().unwrap().1.insert(partition, (low, times.to_vec()));
+        self.0.lock().unwrap().partitions.insert(partition, (low, times.to_vec()));
     }
 
     fn recreate(&self, id: &str) {
-        self.0.lock().unwrap().0 = id.to_owned();
+        self.0.lock().unwrap().id = id.to_owned();
     }
 
     fn each<T>(&self, what: impl Fn(i64, &[i64]) -> T) -> BTreeMap<i32, T> {
-        self.0.lock().unwrap().1.iter().map(|(p, (low, times))| (*p, what(*low, times))).collect()
+        self.0.lock().unwrap().partitions.iter().map(|(p, (low, times))| (*p, what(*low, times))).collect()
     }
 }
 
@@ -48,7 +54,7 @@ fn offset(low: i64, at: usize) -> i64 {
 
 impl Log for MemoryLog {
     async fn id(&self) -> Result<String, source::Error> {
-        Ok(self.0.lock().unwrap().0.clone())
+        Ok(self.0.lock().unwrap().id.clone())
     }
 
     async fn watermarks(&self) -> Result<BTreeMap<i32, (i64, i64)>, source::Error> {
