@@ -226,11 +226,29 @@ pub(crate) fn function_names() -> impl Iterator<Item = &'static str> {
     FUNCTIONS.keys().copied()
 }
 
-/// Every accepted operator and function as `name(argument types)`, in order, for tests that each one is covered.
+/// An accepted operator or function as tests see it: types by name, pseudo-types as in `pg_proc`.
 #[doc(hidden)]
-pub fn accepted() -> Vec<String> {
-    let rows = OPERATORS.values().chain(FUNCTIONS.values()).flatten();
-    rows.filter(|f| !matches!(f.run, Run::Refused(_))).map(|f| format!("{} {:?}", f.name, f.arguments)).collect()
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    pub name: &'static str,
+    pub operator: bool,
+    pub arguments: Vec<String>,
+    pub result: String,
+}
+
+/// Every accepted operator and function, for tests that each one is covered.
+#[doc(hidden)]
+pub fn accepted() -> Vec<Accepted> {
+    let shown = |base: &Base| base.plain().map_or_else(|| format!("{base:?}").to_lowercase(), |ty| ty.name());
+    let of = |function: &Function, operator: bool| Accepted {
+        name: function.name,
+        operator,
+        arguments: function.arguments.iter().map(shown).collect(),
+        result: shown(&function.result),
+    };
+    let operators = OPERATORS.values().flatten().map(|f| (f, true));
+    let all = operators.chain(FUNCTIONS.values().flatten().map(|f| (f, false)));
+    all.filter(|(f, _)| !matches!(f.run, Run::Refused(_))).map(|(f, operator)| of(f, operator)).collect()
 }
 
 /// Values whose variant the checker has already established; anything else would be a defect of the checker and ends as a dead

@@ -145,7 +145,11 @@ async fn a_select_is_refused_with_its_place_in_the_text() {
     let begins = "p1.toml:8: select.sql\nERROR:  column \"nothing\" does not exist\nLINE 2:   nothing FROM t\n          ^";
     assert!(found[0].starts_with(begins), "{}", found[0]);
     let found = failures("SELECT t.id, t.g FROM t", "", |file| file).await;
-    assert!(found[0].contains("column g of public.t has the type point, which is not supported -> leave the column out of the SELECT"), "{}", found[0]);
+    assert!(
+        found[0].contains("column g of public.t has the type point, which is not supported -> leave the column out of the SELECT"),
+        "{}",
+        found[0]
+    );
 }
 
 #[tokio::test]

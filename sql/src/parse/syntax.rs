@@ -132,7 +132,6 @@ impl Expr {
             Kind::Extreme { greatest: false, .. } => ("least", 2),
             Kind::Array(_) => ("array", 2),
             Kind::Row(_) => ("row", 2),
-            Kind::Bool(_) => ("bool", 1),
             Kind::Collate { operand, .. } | Kind::Subscript { operand, .. } => operand.own_name(),
             Kind::Cast { operand, ty } => match operand.own_name() {
                 (_, 0 | 1) => (&ty.name, 1),
