@@ -793,7 +793,7 @@ fn attack(connection: &mut Connection, runtime: &Runtime, seed: u64) -> Result<u
 /// THEN readers see the log up to the stored progress after every call, and the table in the end.
 #[test]
 fn readers_see_the_truth_whatever_goes_wrong() {
-    let seeds = std::env::var("HIGHWATER_ATTACK_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(60);
+    let seeds = std::env::var("HIGHWATER_ATTACK_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(300);
     let server = RedisServer::start();
     let mut connection = server.loaded();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
