@@ -61,11 +61,11 @@ pub(super) fn check(checker: &mut Checker<'_>, index: usize, clause: &JoinClause
     // A condition that is part of the key holds for the row that the key finds; the others are tested.
     let (mut before, mut after) = (Vec::new(), Vec::new());
     for condition in &conditions {
-        let node = checker.condition(condition, "JOIN/ON")?;
-        let is_key = used.iter().any(|key| std::ptr::eq(*key, *condition)) && equalities(checker, own, condition)?.len() == 1;
-        if is_key {
+        let part_of_key = used.iter().filter(|key| std::ptr::eq(**key, *condition)).count();
+        if part_of_key > 0 && part_of_key == equalities(checker, own, condition)?.len() {
             continue;
         }
+        let node = checker.condition(condition, "JOIN/ON")?;
         let reads_own = node.any(&|node| matches!(node, Node::Lookup(table, _) if *table == index));
         if reads_own { after.push(node) } else { before.push(node) }
     }

@@ -1,6 +1,6 @@
 //! Fixed cases: `row | expression | type | answer`, as Postgres 15 answered.
 //!
-//! A row is `column=value ...`, columns that are not named are NULL; a value with blanks is quoted like an SQL string. The type is
+//! A row is `column=value ...`, columns that are not named are NULL (`-`: all); a value with blanks is quoted like an SQL string. The type is
 //! `pg_typeof`'s, `-` when Postgres refuses the expression. An answer is a text, `NULL`, or `!` and an SQLSTATE; a text that could
 //! be mistaken is quoted. A case ending in `?` has not been asked yet (`HIGHWATER_TEST_WRITE=1` asks).
 
@@ -57,7 +57,7 @@ fn parse_line(file: &str, line_number: usize, line: &str) -> Case {
 
 fn parse_row(text: &str) -> Row {
     let mut row = Row::new();
-    let mut rest = text.trim();
+    let mut rest = text.trim().trim_start_matches('-');
     while let Some((name, after)) = rest.split_once('=') {
         let (value, left) = match after.strip_prefix('\'') {
             Some(quoted) => unquote(quoted),
@@ -116,7 +116,7 @@ pub fn show_case(row: &Row, expression: &str, ty: &str, answer: &Answer) -> Stri
         Answer::Text(text) => quoted(text),
     };
     let row = show_row(row);
-    format!("{row}{}| {expression} | {ty} | {answer}", if row.is_empty() { "" } else { " " })
+    format!("{} | {expression} | {ty} | {answer}", if row.is_empty() { "-" } else { &row })
 }
 
 /// Type and answer by Highwater; a refusal at start is its SQLSTATE.

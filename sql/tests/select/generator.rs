@@ -148,7 +148,10 @@ impl Generator {
         let mut row = Row::new();
         for sample in SAMPLES {
             if !self.random.chance(12) {
-                row.insert(sample.name.to_owned(), (*self.random.pick(sample.values)).to_owned());
+                let text = *self.random.pick(sample.values);
+                if crate::samples::readable(sample.sql_type, text) {
+                    row.insert(sample.name.to_owned(), text.to_owned());
+                }
             }
         }
         row
@@ -217,8 +220,9 @@ impl Generator {
     }
 
     fn literal(&mut self, ty: &str) -> String {
-        let samples: Vec<&'static [&'static str]> = SAMPLES.iter().filter(|s| is_type(s.sql_type, ty)).map(|s| s.values).collect();
-        let text = (*self.random.pick(self.random_list(&samples))).replace('\'', "''");
+        let sample = SAMPLES.iter().find(|s| is_type(s.sql_type, ty)).unwrap();
+        let readable: Vec<&str> = sample.values.iter().copied().filter(|v| crate::samples::readable(sample.sql_type, v)).collect();
+        let text = (*self.random.pick(&readable)).replace('\'', "''");
         match ty {
             _ if self.random.chance(5) => "NULL".to_owned(),
             "integer" | "smallint" | "bigint" | "numeric" if !text.contains('e') && self.random.chance(60) => format!("({text})"),
@@ -226,10 +230,6 @@ impl Generator {
             _ if self.random.chance(30) => format!("'{text}'"),
             _ => format!("'{text}'::{ty}"),
         }
-    }
-
-    fn random_list(&self, lists: &[&'static [&'static str]]) -> &'static [&'static str] {
-        lists[0]
     }
 
     /// Of that type, or of one that should become it.
