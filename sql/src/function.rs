@@ -10,6 +10,7 @@ mod cast;
 mod compare;
 mod number;
 mod text;
+mod time;
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -207,9 +208,9 @@ fn index<const TABLES: usize>(tables: [Vec<Function>; TABLES]) -> Index {
 }
 
 static OPERATORS: LazyLock<Index> =
-    LazyLock::new(|| index([compare::operators(), number::operators(), text::operators()]));
+    LazyLock::new(|| index([compare::operators(), number::operators(), text::operators(), time::operators()]));
 
-static FUNCTIONS: LazyLock<Index> = LazyLock::new(|| index([number::functions(), text::functions()]));
+static FUNCTIONS: LazyLock<Index> = LazyLock::new(|| index([number::functions(), text::functions(), time::functions()]));
 
 /// All operators of that name, prefix and infix.
 pub(crate) fn operators(name: &str) -> &'static [Function] {
