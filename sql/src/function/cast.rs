@@ -198,9 +198,7 @@ pub(crate) fn date_to_timestamp(value: &Value) -> Outcome {
     match *days {
         time::DATE_INFINITY => Ok(Value::Timestamp(time::TIMESTAMP_INFINITY)),
         time::DATE_NEGATIVE_INFINITY => Ok(Value::Timestamp(time::TIMESTAMP_NEGATIVE_INFINITY)),
-        days => time::join_timestamp(days, 0)
-            .map(Value::Timestamp)
-            .map_err(|_| RowError::new("22008", "date out of range for timestamp")),
+        days => time::join_timestamp(days, 0).map(Value::Timestamp).map_err(|_| RowError::new("22008", "date out of range for timestamp")),
     }
 }
 

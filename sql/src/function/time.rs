@@ -6,9 +6,8 @@
 mod field;
 mod make;
 mod unit;
-mod zone;
 
-use super::Base::{self, *};
+use super::Base::*;
 use super::argument::{float8, int, mismatch};
 use super::{Function, Outcome, Run, row};
 use crate::error::RowError;
@@ -135,12 +134,7 @@ fn turn_back(value: &Value, by: &Value) -> Outcome {
     turn(value, interval(by)?.2.checked_neg().ok_or_else(|| out_of_range("interval"))?)
 }
 
-fn combine(
-    a: (i32, i32, i64),
-    b: (i32, i32, i64),
-    small: fn(i32, i32) -> Option<i32>,
-    large: fn(i64, i64) -> Option<i64>,
-) -> Outcome {
+fn combine(a: (i32, i32, i64), b: (i32, i32, i64), small: fn(i32, i32) -> Option<i32>, large: fn(i64, i64) -> Option<i64>) -> Outcome {
     match (small(a.0, b.0), small(a.1, b.1), large(a.2, b.2)) {
         (Some(months), Some(days), Some(micros)) => Ok(Value::Interval(months, days, micros)),
         _ => Err(out_of_range("interval")),
@@ -250,5 +244,5 @@ pub(super) fn operators() -> Vec<Function> {
 }
 
 pub(super) fn functions() -> Vec<Function> {
-    [field::FUNCTIONS, make::FUNCTIONS, unit::FUNCTIONS, zone::FUNCTIONS].concat()
+    [&field::functions(), make::FUNCTIONS, unit::FUNCTIONS].concat()
 }

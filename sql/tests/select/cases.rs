@@ -101,7 +101,8 @@ fn parse_answer(text: &str) -> Answer {
 }
 
 fn quoted(text: &str) -> String {
-    let plain = !text.is_empty() && !text.contains(['\'', '\n', '\t', '|', ' ', '=']) && text != "NULL" && !text.starts_with('!') && text != "?";
+    let plain =
+        !text.is_empty() && !text.contains(['\'', '\n', '\t', '|', ' ', '=']) && text != "NULL" && !text.starts_with('!') && text != "?";
     if plain { text.to_owned() } else { format!("'{}'", escapes(text, true).replace('\'', "''")) }
 }
 
@@ -148,7 +149,10 @@ fn fixed_cases_hold_without_a_server() {
         // What cannot be planned in Postgres fails here for the row that reaches it.
         let same_type = ty == case.ty || case.ty == "-";
         if !same_type || answer != *expected {
-            wrong.push(format!("{}:{}: {} is {ty} {answer:?}, Postgres says {} {expected:?}", case.file, case.line, case.expression, case.ty));
+            wrong.push(format!(
+                "{}:{}: {} is {ty} {answer:?}, Postgres says {} {expected:?}",
+                case.file, case.line, case.expression, case.ty
+            ));
         }
     }
     assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), cases.len(), wrong.join("\n"));

@@ -68,10 +68,16 @@ impl Tally {
         match (their_type.strip_prefix('!'), ours) {
             (Some(state), Err(error)) if state.starts_with(error.sqlstate) || error.sqlstate == "0A000" => self.refused_by_both += 1,
             (None, Err(error)) if error.sqlstate == "0A000" => self.refused_here += 1,
-            (Some(state), Err(error)) => self.wrong.push((none, expression.into(), format!("refused with {} {error}, Postgres: {state}", error.sqlstate))),
+            (Some(state), Err(error)) => {
+                self.wrong.push((none, expression.into(), format!("refused with {} {error}, Postgres: {state}", error.sqlstate)))
+            }
             (None, Err(error)) => self.wrong.push((none, expression.into(), format!("refused with {} {error}", error.sqlstate))),
-            (Some(state), Ok(_)) if state.starts_with("42") => self.wrong.push((none, expression.into(), format!("accepted, Postgres: {state}"))),
-            (None, Ok(ours)) if ours != their_type => self.wrong.push((none, expression.into(), format!("type {ours}, Postgres: {their_type}"))),
+            (Some(state), Ok(_)) if state.starts_with("42") => {
+                self.wrong.push((none, expression.into(), format!("accepted, Postgres: {state}")))
+            }
+            (None, Ok(ours)) if ours != their_type => {
+                self.wrong.push((none, expression.into(), format!("type {ours}, Postgres: {their_type}")))
+            }
             // A constant that fails in the plan of Postgres fails here when a row reaches it.
             (Some(_), Ok(_)) => {}
             (None, Ok(_)) => self.compare_values(oracle, expression),

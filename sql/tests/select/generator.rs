@@ -38,9 +38,30 @@ pub struct Generator {
 
 /// Types that expressions are asked for.
 const TYPES: &[&str] = &[
-    "boolean", "smallint", "integer", "bigint", "real", "double precision", "numeric", "text", "character varying", "bpchar", "uuid", "date",
-    "time without time zone", "time with time zone", "timestamp without time zone", "timestamp with time zone", "interval", "json", "jsonb",
-    "bytea", "inet", "hw_mood", "integer[]", "text[]",
+    "boolean",
+    "smallint",
+    "integer",
+    "bigint",
+    "real",
+    "double precision",
+    "numeric",
+    "text",
+    "character varying",
+    "bpchar",
+    "uuid",
+    "date",
+    "time without time zone",
+    "time with time zone",
+    "timestamp without time zone",
+    "timestamp with time zone",
+    "interval",
+    "json",
+    "jsonb",
+    "bytea",
+    "inet",
+    "hw_mood",
+    "integer[]",
+    "text[]",
 ];
 
 fn is_type(sql_type: &str, ty: &str) -> bool {
@@ -65,9 +86,27 @@ fn castable(random: &mut Random, ty: &str) -> Option<String> {
         "integer" => &["smallint", "bigint", "real", "double precision", "numeric", "text", "boolean"],
         "boolean" => &["integer", "text"],
         "text" => &[
-            "boolean", "integer", "bigint", "real", "double precision", "numeric", "bpchar", "uuid", "date", "time without time zone",
-            "timestamp without time zone", "timestamp with time zone", "interval", "json", "jsonb", "bytea", "inet", "hw_mood", "integer[]",
-            "text[]", "time with time zone",
+            "boolean",
+            "integer",
+            "bigint",
+            "real",
+            "double precision",
+            "numeric",
+            "bpchar",
+            "uuid",
+            "date",
+            "time without time zone",
+            "timestamp without time zone",
+            "timestamp with time zone",
+            "interval",
+            "json",
+            "jsonb",
+            "bytea",
+            "inet",
+            "hw_mood",
+            "integer[]",
+            "text[]",
+            "time with time zone",
         ],
         "character varying" | "bpchar" => &["text", "integer", "numeric", "uuid"],
         "date" | "time without time zone" => &["timestamp without time zone", "timestamp with time zone", "text"],
@@ -99,18 +138,49 @@ fn target(random: &mut Random, ty: &str) -> String {
 /// Literals for arguments that only take certain texts.
 fn special(name: &str, argument: usize) -> Option<&'static [&'static str]> {
     const UNITS: &[&str] = &[
-        "'microseconds'", "'milliseconds'", "'second'", "'minute'", "'hour'", "'day'", "'week'", "'month'", "'quarter'", "'year'", "'decade'",
-        "'century'", "'millennium'", "'epoch'", "'dow'", "'isodow'", "'doy'", "'isoyear'", "'julian'", "'timezone'", "'nonsense'",
+        "'microseconds'",
+        "'milliseconds'",
+        "'second'",
+        "'minute'",
+        "'hour'",
+        "'day'",
+        "'week'",
+        "'month'",
+        "'quarter'",
+        "'year'",
+        "'decade'",
+        "'century'",
+        "'millennium'",
+        "'epoch'",
+        "'dow'",
+        "'isodow'",
+        "'doy'",
+        "'isoyear'",
+        "'julian'",
+        "'timezone'",
+        "'nonsense'",
     ];
     const ZONES: &[&str] = &[
-        "'UTC'", "'Europe/Berlin'", "'America/New_York'", "'Asia/Kolkata'", "'+05:30'", "'-08'", "'Asia/Tokyo'", "'Australia/Lord_Howe'", "'Nowhere/Land'",
+        "'UTC'",
+        "'Europe/Berlin'",
+        "'America/New_York'",
+        "'Asia/Kolkata'",
+        "'+05:30'",
+        "'-08'",
+        "'Asia/Tokyo'",
+        "'Australia/Lord_Howe'",
+        "'Nowhere/Land'",
     ];
     Some(match (name, argument) {
         ("date_trunc" | "date_part" | "extract", 0) => UNITS,
         ("date_trunc", 2) | ("timezone", 0) => ZONES,
-        ("lpad" | "rpad" | "left" | "right" | "repeat" | "substr" | "substring" | "split_part", 1 | 2) => &["0", "1", "2", "3", "-1", "5", "i2 % 7", "-2"],
+        ("lpad" | "rpad" | "left" | "right" | "repeat" | "substr" | "substring" | "split_part", 1 | 2) => {
+            &["0", "1", "2", "3", "-1", "5", "i2 % 7", "-2"]
+        }
         ("round" | "trunc", 1) => &["0", "1", "2", "4", "-1", "-2", "20", "i2 % 5"],
-        ("~~" | "!~~" | "~~*" | "!~~*", 1) => &["'%'", "'a%'", "'%b%'", "'_'", "'__c'", "'A%C'", "'%\\%%'", "'é'", "t", "'\\'", "'%_'", "''"],
+        ("~~" | "!~~" | "~~*" | "!~~*", 1) => {
+            &["'%'", "'a%'", "'%b%'", "'_'", "'__c'", "'A%C'", "'%\\%%'", "'é'", "t", "'\\'", "'%_'", "''"]
+        }
         ("like_escape", 1) => &["'!'", "''", "'\\'", "'ab'"],
         ("encode" | "decode", 1) => &["'hex'", "'base64'", "'escape'", "'nonsense'"],
         ("decode", 0) => &["'616263'", "'YWJj'", "'a\\000b'", "t", "'zz'"],
@@ -193,7 +263,9 @@ impl Generator {
             }
             7 => format!("coalesce({}, {})", self.of(ty, depth - 1), self.mixed(ty, depth - 1)),
             8 if ty == "boolean" => self.test(depth - 1),
-            8 if ty != "json" => format!("{}({}, {})", self.random.pick(&["greatest", "least", "nullif"]), self.of(ty, depth - 1), self.mixed(ty, depth - 1)),
+            8 if ty != "json" => {
+                format!("{}({}, {})", self.random.pick(&["greatest", "least", "nullif"]), self.of(ty, depth - 1), self.mixed(ty, depth - 1))
+            }
             _ => {
                 let other = *self.random.pick(TYPES);
                 if matches!(other, "json") {
@@ -222,6 +294,9 @@ impl Generator {
     fn literal(&mut self, ty: &str) -> String {
         let sample = SAMPLES.iter().find(|s| is_type(s.sql_type, ty)).unwrap();
         let readable: Vec<&str> = sample.values.iter().copied().filter(|v| crate::samples::readable(sample.sql_type, v)).collect();
+        if readable.is_empty() {
+            return self.column(ty);
+        }
         let text = (*self.random.pick(&readable)).replace('\'', "''");
         match ty {
             _ if self.random.chance(5) => "NULL".to_owned(),
@@ -235,9 +310,13 @@ impl Generator {
     /// Of that type, or of one that should become it.
     fn mixed(&mut self, ty: &str, depth: usize) -> String {
         let other: &[&str] = match ty {
-            "integer" | "smallint" | "bigint" | "numeric" | "real" | "double precision" => &["smallint", "integer", "bigint", "numeric", "real", "double precision"],
+            "integer" | "smallint" | "bigint" | "numeric" | "real" | "double precision" => {
+                &["smallint", "integer", "bigint", "numeric", "real", "double precision"]
+            }
             "text" | "character varying" | "bpchar" => &["text", "character varying", "bpchar"],
-            "date" | "timestamp without time zone" | "timestamp with time zone" => &["date", "timestamp without time zone", "timestamp with time zone"],
+            "date" | "timestamp without time zone" | "timestamp with time zone" => {
+                &["date", "timestamp without time zone", "timestamp with time zone"]
+            }
             _ => &[],
         };
         if !other.is_empty() && self.random.chance(30) {
@@ -253,7 +332,12 @@ impl Generator {
         let a = self.column_like(ty, depth);
         match self.random.below(9) {
             0 => format!("({a}) IS {}NULL", self.random.pick(&["", "NOT "])),
-            1 => format!("({}) IS {}{}", self.of("boolean", depth), self.random.pick(&["", "NOT "]), self.random.pick(&["TRUE", "FALSE", "UNKNOWN"])),
+            1 => format!(
+                "({}) IS {}{}",
+                self.of("boolean", depth),
+                self.random.pick(&["", "NOT "]),
+                self.random.pick(&["TRUE", "FALSE", "UNKNOWN"])
+            ),
             2 => format!("({a}) IS {}DISTINCT FROM ({})", self.random.pick(&["", "NOT "]), self.mixed(ty, depth)),
             3 => format!(
                 "({a}) {}BETWEEN {}({}) AND ({})",
@@ -303,7 +387,11 @@ impl Generator {
         match (row.operator, arguments.as_slice()) {
             (true, [operand]) => format!("{} ({operand})", row.name),
             (true, [left, right]) => format!("({left}) {} ({right})", row.name),
-            _ => format!("{}({})", if row.name == "position" || row.name == "extract" { format!("pg_catalog.{}", row.name) } else { row.name.to_owned() }, arguments.join(", ")),
+            _ => format!(
+                "{}({})",
+                if row.name == "position" || row.name == "extract" { format!("pg_catalog.{}", row.name) } else { row.name.to_owned() },
+                arguments.join(", ")
+            ),
         }
     }
 }

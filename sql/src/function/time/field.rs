@@ -22,7 +22,9 @@ enum Field {
     /// A day and the microseconds of it.
     Julian(i64, i64),
     /// Of an infinite moment: grows with time.
-    Infinite { negative: bool },
+    Infinite {
+        negative: bool,
+    },
     /// Of an infinite moment: comes and goes.
     Unknown,
 }
@@ -48,7 +50,13 @@ impl Field {
                 let (seconds, rest) = (micros / SECOND, micros % SECOND);
                 day as f64 + (seconds as f64 + rest as f64 / 1e6) / DAY_SECONDS as f64
             }
-            Self::Infinite { negative } => if negative { f64::NEG_INFINITY } else { f64::INFINITY },
+            Self::Infinite { negative } => {
+                if negative {
+                    f64::NEG_INFINITY
+                } else {
+                    f64::INFINITY
+                }
+            }
             Self::Unknown => return Ok(Value::Null),
         }))
     }
@@ -84,9 +92,27 @@ fn of_day(days: i32, unit: Unit) -> Option<Field> {
         Unit::Month => i64::from(civil.month),
         Unit::Quarter => i64::from((civil.month - 1) / 3 + 1),
         Unit::Year => shown(year),
-        Unit::Decade => if year >= 0 { year / 10 } else { -((8 - (year - 1)) / 10) },
-        Unit::Century => if year > 0 { (year + 99) / 100 } else { -((99 - (year - 1)) / 100) },
-        Unit::Millennium => if year > 0 { (year + 999) / 1000 } else { -((999 - (year - 1)) / 1000) },
+        Unit::Decade => {
+            if year >= 0 {
+                year / 10
+            } else {
+                -((8 - (year - 1)) / 10)
+            }
+        }
+        Unit::Century => {
+            if year > 0 {
+                (year + 99) / 100
+            } else {
+                -((99 - (year - 1)) / 100)
+            }
+        }
+        Unit::Millennium => {
+            if year > 0 {
+                (year + 999) / 1000
+            } else {
+                -((999 - (year - 1)) / 1000)
+            }
+        }
         Unit::IsoYear => shown(i64::from(iso_year)),
         Unit::DayOfWeek => (weekday + 1) % 7,
         Unit::IsoDayOfWeek => weekday + 1,
@@ -100,7 +126,9 @@ fn of_day(days: i32, unit: Unit) -> Option<Field> {
 /// `NonFiniteTimestampTzPart`
 fn of_infinity(negative: bool, unit: Unit) -> Field {
     match unit {
-        Unit::Year | Unit::Decade | Unit::Century | Unit::Millennium | Unit::Julian | Unit::IsoYear | Unit::Epoch => Field::Infinite { negative },
+        Unit::Year | Unit::Decade | Unit::Century | Unit::Millennium | Unit::Julian | Unit::IsoYear | Unit::Epoch => {
+            Field::Infinite { negative }
+        }
         _ => Field::Unknown,
     }
 }
@@ -198,11 +226,9 @@ macro_rules! field_functions {
     };
 }
 
-const EXTRACT: [Function; 6] = field_functions!("extract", Numeric, numeric, |a, b| field(a, b, "date")?.numeric());
-const DATE_PART: [Function; 6] = field_functions!("date_part", Float8, float, part_of_date);
-
-pub(super) const FUNCTIONS: &[Function] = &{
-    let [a, b, c, d, e, f] = EXTRACT;
-    let [g, h, i, j, k, l] = DATE_PART;
-    [a, b, c, d, e, f, g, h, i, j, k, l]
-};
+pub(super) fn functions() -> Vec<Function> {
+    let mut rows = Vec::new();
+    rows.extend(field_functions!("extract", Numeric, numeric, |a, b| field(a, b, "date")?.numeric()));
+    rows.extend(field_functions!("date_part", Float8, float, part_of_date));
+    rows
+}
