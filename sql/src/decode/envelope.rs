@@ -12,6 +12,9 @@ use super::{DecodeError, Decoder, Envelope, Op, Row};
 
 /// Reads a record value in either form.
 pub(super) fn read(decoder: &Decoder, text: &str) -> Result<Envelope, DecodeError> {
+    if text.trim() == "null" {
+        return Err(DecodeError::NotAnEnvelope("null".into()));
+    }
     let mut json = serde_json::Deserializer::from_str(text);
     let outer = EnvelopeSeed { decoder, wires: None, outermost: true }.deserialize(&mut json)?;
     json.end()?;
