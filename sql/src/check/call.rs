@@ -137,7 +137,11 @@ impl Checker<'_> {
             _ if !super::has_collation(&result) => Collation::C,
             other => other,
         };
-        Ok(Typed::new(node(at, function, arguments)?, result, at).collated(collation))
+        let mut node = node(at, function, arguments)?;
+        if function.stable {
+            node = node.stable();
+        }
+        Ok(Typed::new(node, result, at).collated(collation))
     }
 }
 
@@ -153,9 +157,13 @@ fn node(at: usize, function: &Function, arguments: Vec<Typed>) -> Result<Node, S
             let [a] = <[Node; 1]>::try_from(nodes).map_err(|_| wrong())?;
             Node::One(run, Box::new(a))
         }
-        Run::Two(run) => {
+        Run::Two(run) | Run::OfTexts(run) => {
             let [a, b] = <[Node; 2]>::try_from(nodes).map_err(|_| wrong())?;
             Node::Two(run, Box::new((a, b)))
+        }
+        Run::Swapped(run) => {
+            let [a, b] = <[Node; 2]>::try_from(nodes).map_err(|_| wrong())?;
+            Node::Two(run, Box::new((b, a)))
         }
         Run::Three(run) => {
             let [a, b, c] = <[Node; 3]>::try_from(nodes).map_err(|_| wrong())?;
@@ -220,7 +228,10 @@ fn convert(at: usize, function: &Function, arguments: Vec<Typed>) -> Result<(Vec
         let wanted = declared(function, index, &types);
         let keeps_type = unmodified(&argument.ty) == wanted
             || function.arguments.get(index).is_none_or(|b| b.is_pseudo()) && argument.ty != Type::Unknown;
-        let argument = if keeps_type {
+        let argument = if matches!(function.run, Run::OfTexts(_)) {
+            let own = argument.at;
+            argument.explicitly(&Type::Text, own)?
+        } else if keeps_type {
             argument
         } else {
             let name = shown(&argument.ty);

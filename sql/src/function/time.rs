@@ -6,6 +6,7 @@
 mod field;
 mod make;
 mod unit;
+mod zone;
 
 use super::Base::*;
 use super::argument::{float8, int, mismatch};
@@ -190,21 +191,21 @@ fn divide(by: &Value, divisor: &Value) -> Outcome {
 
 const SUMS: &[Function] = &[
     row("+", &[Date, Int4], Date, Run::Two(|a, b| add_days(date(a)?, int(b)?))),
-    row("+", &[Int4, Date], Date, Run::Two(|a, b| add_days(date(b)?, int(a)?))),
+    row("+", &[Int4, Date], Date, Run::Swapped(|a, b| add_days(date(a)?, int(b)?))),
     row("+", &[Date, Interval], Timestamp, Run::Two(|a, b| date_plus_interval(a, interval(b)?))),
-    row("+", &[Interval, Date], Timestamp, Run::Two(|a, b| date_plus_interval(b, interval(a)?))),
+    row("+", &[Interval, Date], Timestamp, Run::Swapped(|a, b| date_plus_interval(a, interval(b)?))),
     row("+", &[Date, Time], Timestamp, Run::Two(|a, b| date_plus_time(a, clock(b)?))),
-    row("+", &[Time, Date], Timestamp, Run::Two(|a, b| date_plus_time(b, clock(a)?))),
+    row("+", &[Time, Date], Timestamp, Run::Swapped(|a, b| date_plus_time(a, clock(b)?))),
     row("+", &[Date, Timetz], Timestamptz, Run::Two(date_plus_timetz)),
-    row("+", &[Timetz, Date], Timestamptz, Run::Two(|a, b| date_plus_timetz(b, a))),
+    row("+", &[Timetz, Date], Timestamptz, Run::Swapped(date_plus_timetz)),
     row("+", &[Timestamp, Interval], Timestamp, Run::Two(|a, b| add_interval(timestamp(a)?, interval(b)?))),
-    row("+", &[Interval, Timestamp], Timestamp, Run::Two(|a, b| add_interval(timestamp(b)?, interval(a)?))),
-    row("+", &[Timestamptz, Interval], Timestamptz, Run::Two(|a, b| add_interval(timestamp(a)?, interval(b)?))),
-    row("+", &[Interval, Timestamptz], Timestamptz, Run::Two(|a, b| add_interval(timestamp(b)?, interval(a)?))),
+    row("+", &[Interval, Timestamp], Timestamp, Run::Swapped(|a, b| add_interval(timestamp(a)?, interval(b)?))),
+    row("+", &[Timestamptz, Interval], Timestamptz, Run::Two(|a, b| add_interval(timestamp(a)?, interval(b)?))).stable(),
+    row("+", &[Interval, Timestamptz], Timestamptz, Run::Swapped(|a, b| add_interval(timestamp(a)?, interval(b)?))).stable(),
     row("+", &[Time, Interval], Time, Run::Two(|a, b| turn(a, interval(b)?.2))),
-    row("+", &[Interval, Time], Time, Run::Two(|a, b| turn(b, interval(a)?.2))),
+    row("+", &[Interval, Time], Time, Run::Swapped(|a, b| turn(a, interval(b)?.2))),
     row("+", &[Timetz, Interval], Timetz, Run::Two(|a, b| turn(a, interval(b)?.2))),
-    row("+", &[Interval, Timetz], Timetz, Run::Two(|a, b| turn(b, interval(a)?.2))),
+    row("+", &[Interval, Timetz], Timetz, Run::Swapped(|a, b| turn(a, interval(b)?.2))),
     row("+", &[Interval, Interval], Interval, Run::Two(|a, b| combine(interval(a)?, interval(b)?, i32::checked_add, i64::checked_add))),
     row("+", &[Inet, Int8], Inet, Run::Refused(INET)),
     row("+", &[Int8, Inet], Inet, Run::Refused(INET)),
@@ -223,7 +224,7 @@ const DIFFERENCES: &[Function] = &[
     row("-", &[Timestamp, Timestamp], Interval, Run::Two(subtract_timestamps)),
     row("-", &[Timestamptz, Timestamptz], Interval, Run::Two(subtract_timestamps)),
     row("-", &[Timestamp, Interval], Timestamp, Run::Two(|a, b| subtract_interval(timestamp(a)?, interval(b)?))),
-    row("-", &[Timestamptz, Interval], Timestamptz, Run::Two(|a, b| subtract_interval(timestamp(a)?, interval(b)?))),
+    row("-", &[Timestamptz, Interval], Timestamptz, Run::Two(|a, b| subtract_interval(timestamp(a)?, interval(b)?))).stable(),
     row("-", &[Interval, Interval], Interval, Run::Two(|a, b| combine(interval(a)?, interval(b)?, i32::checked_sub, i64::checked_sub))),
     row("-", &[Interval], Interval, Run::One(|a| negated(interval(a)?).map(|(m, d, t)| Value::Interval(m, d, t)))),
     row("-", &[Inet, Int8], Inet, Run::Refused(INET)),
@@ -244,5 +245,5 @@ pub(super) fn operators() -> Vec<Function> {
 }
 
 pub(super) fn functions() -> Vec<Function> {
-    [&field::functions(), make::FUNCTIONS, unit::FUNCTIONS].concat()
+    [&field::functions(), make::FUNCTIONS, unit::FUNCTIONS, zone::FUNCTIONS].concat()
 }

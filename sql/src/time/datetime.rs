@@ -310,7 +310,10 @@ impl Reader {
             return Err(Refused::FieldOverflow);
         }
         let days = match (year, self.month, self.day, self.day_of_year) {
-            (Some(year), _, _, Some(day)) => Some(civil_days(year, 1, 1)? + i32::try_from(day - 1).unwrap_or(0)),
+            (Some(year), _, _, Some(day)) => {
+                let since = i32::try_from(day - 1).map_err(|_| Refused::FieldOverflow)?;
+                Some(civil_days(year, 1, 1)?.checked_add(since).ok_or(Refused::FieldOverflow)?)
+            }
             (Some(year), Some(month), Some(day), None) => Some(civil_days(year, month, day)?),
             (None, None, None, None) => None,
             _ if may_be_incomplete => None,

@@ -19,8 +19,14 @@ enum Field {
     Whole(i64),
     /// A number of 10^-scale.
     Scaled(i64, u16),
+    /// The microseconds of a minute, as seconds or milliseconds (the scale of the number).
+    InMinute(i64, u16),
     /// A day and the microseconds of it.
     Julian(i64, i64),
+    /// Microseconds of a local time and its offset, as seconds.
+    Zoned(i64, i32),
+    /// Months, days and microseconds, as seconds.
+    Span(i32, i32, i64),
     /// Of an infinite moment: grows with time.
     Infinite {
         negative: bool,
@@ -33,7 +39,9 @@ impl Field {
     fn numeric(self) -> Outcome {
         let decimal = match self {
             Self::Whole(value) => Decimal::from_i64(value),
-            Self::Scaled(value, scale) => Decimal::from_scaled(i128::from(value), scale)?,
+            Self::Scaled(value, scale) | Self::InMinute(value, scale) => Decimal::from_scaled(i128::from(value), scale)?,
+            Self::Zoned(micros, east) => Decimal::from_scaled(i128::from(micros) - i128::from(east) * i128::from(SECOND), 6)?,
+            Self::Span(months, days, micros) => Decimal::from_scaled(span_micros(months, days, micros), 6)?,
             Self::Julian(day, micros) => Decimal::from_i64(day).add(&Decimal::from_i64(micros).div(&Decimal::from_i64(DAY))?)?,
             Self::Infinite { .. } => return Err(RowError::new("0A000", "infinite numerics are not supported")),
             Self::Unknown => return Ok(Value::Null),
@@ -46,6 +54,14 @@ impl Field {
         Ok(Value::Float8(match self {
             Self::Whole(value) => value as f64,
             Self::Scaled(value, scale) => value as f64 / 10_f64.powi(i32::from(scale)),
+            Self::InMinute(value, 3) => (value / SECOND) as f64 * 1000.0 + (value % SECOND) as f64 / 1000.0,
+            Self::InMinute(value, _) => (value / SECOND) as f64 + (value % SECOND) as f64 / 1e6,
+            Self::Zoned(micros, east) => micros as f64 / 1e6 - f64::from(east),
+            Self::Span(months, days, micros) => {
+                let day_seconds = DAY_SECONDS as f64;
+                let years = 365.25 * day_seconds * f64::from(months / 12);
+                micros as f64 / 1e6 + years + 30.0 * day_seconds * f64::from(months % 12) + day_seconds * f64::from(days)
+            }
             Self::Julian(day, micros) => {
                 let (seconds, rest) = (micros / SECOND, micros % SECOND);
                 day as f64 + (seconds as f64 + rest as f64 / 1e6) / DAY_SECONDS as f64
@@ -67,8 +83,8 @@ fn of_clock(micros: i64, unit: Unit) -> Option<Field> {
     let in_minute = micros % MINUTE;
     Some(match unit {
         Unit::Microseconds => Field::Whole(in_minute),
-        Unit::Milliseconds => Field::Scaled(in_minute, 3),
-        Unit::Second => Field::Scaled(in_minute, 6),
+        Unit::Milliseconds => Field::InMinute(in_minute, 3),
+        Unit::Second => Field::InMinute(in_minute, 6),
         Unit::Minute => Field::Whole(micros / MINUTE % 60),
         Unit::Hour => Field::Whole(micros / HOUR),
         _ => return None,
@@ -164,7 +180,7 @@ fn of_time(value: &Value, unit: Unit) -> Result<Option<Field>, RowError> {
     let micros = clock(value)?;
     Ok(match (value, unit) {
         (Value::Time(_), Unit::Epoch) => Some(Field::Scaled(micros, 6)),
-        (Value::Timetz(_, east), Unit::Epoch) => Some(Field::Scaled(micros - i64::from(*east) * SECOND, 6)),
+        (Value::Timetz(_, east), Unit::Epoch) => Some(Field::Zoned(micros, *east)),
         (Value::Timetz(_, east), Unit::Timezone) => Some(Field::Whole((*east).into())),
         (Value::Timetz(_, east), Unit::TimezoneHour) => Some(Field::Whole((east / 3600).into())),
         (Value::Timetz(_, east), Unit::TimezoneMinute) => Some(Field::Whole((east / 60 % 60).into())),
@@ -172,14 +188,13 @@ fn of_time(value: &Value, unit: Unit) -> Result<Option<Field>, RowError> {
     })
 }
 
-/// Microseconds of an interval with years of 365.25 and months of 30 days, when they fit.
-fn epoch_micros((months, days, micros): (i32, i32, i64)) -> Option<i64> {
-    let quarter_days = 1_461 * i64::from(months / 12) + 120 * i64::from(months % 12) + 4 * i64::from(days);
-    quarter_days.checked_mul(DAY_SECONDS / 4)?.checked_mul(SECOND)?.checked_add(micros)
+/// Microseconds of an interval with years of 365.25 and months of 30 days.
+fn span_micros(months: i32, days: i32, micros: i64) -> i128 {
+    let quarter_days = 1_461 * i128::from(months / 12) + 120 * i128::from(months % 12) + 4 * i128::from(days);
+    quarter_days * i128::from(DAY / 4) + i128::from(micros)
 }
 
-fn of_interval(parts: (i32, i32, i64), unit: Unit) -> Option<Field> {
-    let (months, days, micros) = parts;
+fn of_interval((months, days, micros): (i32, i32, i64), unit: Unit) -> Option<Field> {
     let years = i64::from(months / 12);
     Some(match unit {
         Unit::Day => Field::Whole(days.into()),
@@ -189,7 +204,7 @@ fn of_interval(parts: (i32, i32, i64), unit: Unit) -> Option<Field> {
         Unit::Decade => Field::Whole(years / 10),
         Unit::Century => Field::Whole(years / 100),
         Unit::Millennium => Field::Whole(years / 1000),
-        Unit::Epoch => Field::Scaled(epoch_micros(parts)?, 6),
+        Unit::Epoch => Field::Span(months, days, micros),
         _ => return of_clock(micros, unit),
     })
 }
@@ -218,7 +233,7 @@ macro_rules! field_functions {
         [
             row($name, &[Text, Date], $result, Run::Two($date)),
             row($name, &[Text, Timestamp], $result, Run::Two(|a, b| field(a, b, "timestamp without time zone")?.$as())),
-            row($name, &[Text, Timestamptz], $result, Run::Two(|a, b| field(a, b, "timestamp with time zone")?.$as())),
+            row($name, &[Text, Timestamptz], $result, Run::Two(|a, b| field(a, b, "timestamp with time zone")?.$as())).stable(),
             row($name, &[Text, Time], $result, Run::Two(|a, b| field(a, b, "time without time zone")?.$as())),
             row($name, &[Text, Timetz], $result, Run::Two(|a, b| field(a, b, "time with time zone")?.$as())),
             row($name, &[Text, Interval], $result, Run::Two(|a, b| field(a, b, "interval")?.$as())),

@@ -86,7 +86,7 @@ fn make_timestamp(arguments: &[Cow<'_, Value>]) -> Outcome {
 fn age(a: &Value, b: &Value) -> Outcome {
     let (a, b) = (timestamp(a)?, timestamp(b)?);
     if is_infinite(a) || is_infinite(b) {
-        return Err(out_of_range("timestamp"));
+        return Err(RowError::new("0A000", "the age of an infinite timestamp is not supported"));
     }
     let (later, earlier, sign) = if a < b { (b, a, -1) } else { (a, b, 1) };
     let ((later_day, later_clock), (earlier_day, earlier_clock)) = (time::split_timestamp(later), time::split_timestamp(earlier));
@@ -98,10 +98,9 @@ fn age(a: &Value, b: &Value) -> Outcome {
         micros += DAY;
         days -= 1;
     }
-    // Days are borrowed from the month of the earlier time, or of the later one when the arguments came in reverse.
+    // Days are borrowed from the month of the earlier time.
     while days < 0 {
-        let from = if sign < 0 { x } else { y };
-        days += i32::from(days_in_month(from.year, from.month));
+        days += i32::from(days_in_month(y.year, y.month));
         months -= 1;
     }
     Ok(Value::Interval(sign * months, sign * days, i64::from(sign) * micros))
@@ -153,7 +152,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     row("make_date", &[Int4, Int4, Int4], Date, Run::Three(make_date)),
     row("make_time", &[Int4, Int4, Float8], Time, Run::Three(make_time)),
     row("make_timestamp", &[Int4, Int4, Int4, Int4, Int4, Float8], Timestamp, Run::List(make_timestamp)),
-    row("make_timestamptz", &[Int4, Int4, Int4, Int4, Int4, Float8], Timestamptz, Run::List(make_timestamp)),
+    row("make_timestamptz", &[Int4, Int4, Int4, Int4, Int4, Float8], Timestamptz, Run::List(make_timestamp)).stable(),
     row("age", &[Timestamp, Timestamp], Interval, Run::Two(age)),
     row("age", &[Timestamptz, Timestamptz], Interval, Run::Two(age)),
     row("justify_hours", &[Interval], Interval, Run::One(|a| justified_hours(interval(a)?).map(made))),

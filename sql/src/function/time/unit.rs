@@ -3,6 +3,7 @@
 use super::super::Base::*;
 use super::super::argument::text;
 use super::super::{Function, Outcome, Run, row};
+use super::zone::zone;
 use super::{interval, is_infinite, out_of_range, timestamp};
 use crate::error::RowError;
 use crate::time::{self, Civil, DAY, HOUR, MINUTE, SECOND};
@@ -122,6 +123,21 @@ fn truncate(unit: &Value, value: &Value, of: &str) -> Outcome {
     }
 }
 
+/// `timestamptz_trunc_zone`: cut in the zone's local time. Below a day the offset stays the one of the moment.
+fn truncate_in_zone(unit: &Value, value: &Value, name: &Value) -> Outcome {
+    let (micros, unit_name) = (timestamp(value)?, text(unit)?);
+    if is_infinite(micros) {
+        return Ok(Value::Timestamp(micros));
+    }
+    let zone = zone(text(name)?)?;
+    let unit = Unit::named(unit_name, ZONED)?;
+    let east = i64::from(zone.offset_at(micros)?) * SECOND;
+    let local = micros.checked_add(east).ok_or_else(|| out_of_range("timestamp"))?;
+    let Some(cut) = truncated(local, unit)? else { return Err(unsupported(unit_name, ZONED)) };
+    let east = if unit >= Unit::Day { i64::from(zone.offset_at_local(cut)?) * SECOND } else { east };
+    super::checked_timestamp(cut.checked_sub(east))
+}
+
 fn truncate_interval(unit: &Value, value: &Value) -> Outcome {
     let ((months, days, micros), name) = (interval(value)?, text(unit)?);
     let years = |n: i32| Ok(Value::Interval(months / (12 * n) * (12 * n), 0, 0));
@@ -165,7 +181,8 @@ fn bin(stride: &Value, value: &Value, origin: &Value) -> Outcome {
 
 pub(super) const FUNCTIONS: &[Function] = &[
     row("date_trunc", &[Text, Timestamp], Timestamp, Run::Two(|a, b| truncate(a, b, PLAIN))),
-    row("date_trunc", &[Text, Timestamptz], Timestamptz, Run::Two(|a, b| truncate(a, b, ZONED))),
+    row("date_trunc", &[Text, Timestamptz], Timestamptz, Run::Two(|a, b| truncate(a, b, ZONED))).stable(),
+    row("date_trunc", &[Text, Timestamptz, Text], Timestamptz, Run::Three(truncate_in_zone)).stable(),
     row("date_trunc", &[Text, Interval], Interval, Run::Two(truncate_interval)),
     row("date_bin", &[Interval, Timestamp, Timestamp], Timestamp, Run::Three(bin)),
     row("date_bin", &[Interval, Timestamptz, Timestamptz], Timestamptz, Run::Three(bin)),
