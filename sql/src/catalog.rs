@@ -11,8 +11,9 @@ pub struct Column {
     pub ty: Type,
     /// NOT NULL in the catalog (also through a domain).
     pub not_null: bool,
-    /// Whether comparing and case-mapping its text byte by byte is what Postgres does: the column's collation is C, POSIX,
-    /// C.UTF-8, or the default of a database whose collation is one of these. True for types without a collation.
+    /// Whether comparing and case-mapping its text byte by byte is what Postgres does: the column's collation is C or POSIX, or the
+    /// default of a database whose collation is one of these (not C.UTF-8: it maps the case of letters beyond ASCII). True for
+    /// types without a collation.
     pub collation_is_c: bool,
 }
 
@@ -51,6 +52,9 @@ pub struct Table {
 pub struct Catalog {
     /// All tables that were found for the names in the SELECT.
     pub tables: Vec<Table>,
+    /// Whether the database's own collation is C or POSIX (`pg_database.datcollate` and `datctype`): the one of text that comes
+    /// from no column.
+    pub default_collation_is_c: bool,
 }
 
 impl Table {

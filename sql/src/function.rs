@@ -1,1 +1,320 @@
-//! skeleton
+//! The functions and operators that a SELECT may use: tables of rows, one file for each family.
+//!
+//! A row is what `pg_proc` and `pg_operator` say (name, argument types, result type) with the code that computes it. Resolution
+//! ([`crate::check`]) only reads these tables, so a function is added by adding a row. The tables are an explicit allow-list:
+//! a row may exist only when its result depends on its arguments alone (not on the clock, on chance or on session settings, whatever
+//! Postgres' volatility says). Rows with [`Run::Refused`] exist in Postgres but not here; they take part in the resolution so that
+//! an ambiguous call cannot silently mean something else, and refuse the SELECT when chosen.
+
+mod cast;
+mod compare;
+mod number;
+mod text;
+mod time;
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+pub(crate) use cast::{Conversion, explicit, fit, implicit, is_stable, text_of};
+pub(crate) use compare::order;
+
+use crate::error::RowError;
+use crate::value::{Type, Value};
+
+/// What one evaluation gives.
+pub(crate) type Outcome = Result<Value, RowError>;
+
+/// Longest text or bytes that an expression may build, in bytes: larger ones are a dead letter, as beyond 1 GB in Postgres.
+pub const VALUE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// A type without its modifiers, or a pseudo-type of a declared argument (`pg_type.typtype` `p`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Base {
+    Unknown,
+    Bool,
+    Int2,
+    Int4,
+    Int8,
+    Float4,
+    Float8,
+    Numeric,
+    Text,
+    Varchar,
+    Bpchar,
+    Uuid,
+    Date,
+    Time,
+    Timetz,
+    Timestamp,
+    Timestamptz,
+    Interval,
+    Json,
+    Jsonb,
+    Bytea,
+    Inet,
+    Enum,
+    Array,
+    /// A type that Highwater does not know, of category U (`macaddr`): only unknown constants become it
+    Foreign,
+    /// `text[]`, as a declared argument
+    TextArray,
+    /// `anyelement`
+    AnyElement,
+    /// `anynonarray`
+    AnyNonArray,
+    /// `anyarray`
+    AnyArray,
+    /// `anyenum`
+    AnyEnum,
+    /// `"any"`, and as a last argument any number of them
+    Any,
+}
+
+impl Base {
+    pub fn of(ty: &Type) -> Self {
+        match ty {
+            Type::Unknown => Self::Unknown,
+            Type::Bool => Self::Bool,
+            Type::Int2 => Self::Int2,
+            Type::Int4 => Self::Int4,
+            Type::Int8 => Self::Int8,
+            Type::Float4 => Self::Float4,
+            Type::Float8 => Self::Float8,
+            Type::Numeric(_) => Self::Numeric,
+            Type::Text => Self::Text,
+            Type::Varchar(_) => Self::Varchar,
+            Type::Bpchar(_) => Self::Bpchar,
+            Type::Uuid => Self::Uuid,
+            Type::Date => Self::Date,
+            Type::Time(_) => Self::Time,
+            Type::Timetz(_) => Self::Timetz,
+            Type::Timestamp(_) => Self::Timestamp,
+            Type::Timestamptz(_) => Self::Timestamptz,
+            Type::Interval => Self::Interval,
+            Type::Json => Self::Json,
+            Type::Jsonb => Self::Jsonb,
+            Type::Bytea => Self::Bytea,
+            Type::Inet => Self::Inet,
+            Type::Enum(_) => Self::Enum,
+            Type::Array(_) => Self::Array,
+        }
+    }
+
+    /// The type without modifiers; `None` for what needs more to be a type (enumerations, arrays, pseudo-types).
+    pub fn plain(self) -> Option<Type> {
+        Some(match self {
+            Self::Unknown => Type::Unknown,
+            Self::Bool => Type::Bool,
+            Self::Int2 => Type::Int2,
+            Self::Int4 => Type::Int4,
+            Self::Int8 => Type::Int8,
+            Self::Float4 => Type::Float4,
+            Self::Float8 => Type::Float8,
+            Self::Numeric => Type::Numeric(None),
+            Self::Text => Type::Text,
+            Self::Varchar => Type::Varchar(None),
+            Self::Bpchar => Type::Bpchar(None),
+            Self::Uuid => Type::Uuid,
+            Self::Date => Type::Date,
+            Self::Time => Type::Time(None),
+            Self::Timetz => Type::Timetz(None),
+            Self::Timestamp => Type::Timestamp(None),
+            Self::Timestamptz => Type::Timestamptz(None),
+            Self::Interval => Type::Interval,
+            Self::Json => Type::Json,
+            Self::Jsonb => Type::Jsonb,
+            Self::Bytea => Type::Bytea,
+            Self::Inet => Type::Inet,
+            Self::TextArray => Type::Array(Box::new(Type::Text)),
+            Self::Enum
+            | Self::Array
+            | Self::Foreign
+            | Self::AnyElement
+            | Self::AnyNonArray
+            | Self::AnyArray
+            | Self::AnyEnum
+            | Self::Any => return None,
+        })
+    }
+
+    /// `pg_type.typcategory`
+    pub fn category(self) -> char {
+        match self {
+            Self::Unknown => 'X',
+            Self::Bool => 'B',
+            Self::Int2 | Self::Int4 | Self::Int8 | Self::Float4 | Self::Float8 | Self::Numeric => 'N',
+            Self::Text | Self::Varchar | Self::Bpchar => 'S',
+            Self::Date | Self::Time | Self::Timetz | Self::Timestamp | Self::Timestamptz => 'D',
+            Self::Interval => 'T',
+            Self::Uuid | Self::Json | Self::Jsonb | Self::Bytea | Self::Foreign => 'U',
+            Self::Inet => 'I',
+            Self::Enum => 'E',
+            Self::Array | Self::TextArray => 'A',
+            Self::AnyElement | Self::AnyNonArray | Self::AnyArray | Self::AnyEnum | Self::Any => 'P',
+        }
+    }
+
+    /// `pg_type.typispreferred`
+    pub fn is_preferred(self) -> bool {
+        matches!(self, Self::Bool | Self::Float8 | Self::Text | Self::Timestamptz | Self::Interval | Self::Inet)
+    }
+
+    pub fn is_pseudo(self) -> bool {
+        self.category() == 'P'
+    }
+}
+
+/// One function or operator with one list of argument types.
+#[derive(Clone, Debug)]
+pub(crate) struct Function {
+    pub name: &'static str,
+    pub arguments: Cow<'static, [Base]>,
+    pub result: Base,
+    pub run: Run,
+    /// Stable in Postgres (it would depend on the session's zone, for example), so that its planner does not call it.
+    pub stable: bool,
+    /// Depends on the collation of its arguments (order, case): only collation C is the same here.
+    pub needs_c: bool,
+}
+
+/// How a function is computed. Those that take plain values are strict: NULL in, NULL out, without a call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Run {
+    One(fn(&Value) -> Outcome),
+    Two(fn(&Value, &Value) -> Outcome),
+    /// Takes its arguments in reverse and evaluates them so: an SQL function `$2 + $1` in Postgres.
+    Swapped(fn(&Value, &Value) -> Outcome),
+    Three(fn(&Value, &Value, &Value) -> Outcome),
+    /// Its two arguments are cast to text first.
+    OfTexts(fn(&Value, &Value) -> Outcome),
+    /// Strict, any number of arguments.
+    List(fn(&[Cow<'_, Value>]) -> Outcome),
+    /// Sees NULLs and the types of its arguments.
+    Typed(fn(&[(&Type, Cow<'_, Value>)]) -> Outcome),
+    /// A comparison: the test of the order of its arguments.
+    Compare(fn(Ordering) -> bool),
+    /// In Postgres, not here: what to write instead.
+    Refused(&'static str),
+}
+
+/// A row of a table.
+pub(crate) const fn row(name: &'static str, arguments: &'static [Base], result: Base, run: Run) -> Function {
+    Function { name, arguments: Cow::Borrowed(arguments), result, run, stable: false, needs_c: false }
+}
+
+impl Function {
+    /// The same row, refused for text in other collations than C.
+    pub(crate) const fn in_c(mut self) -> Self {
+        self.needs_c = true;
+        self
+    }
+
+    /// The same row, not computed while planning.
+    pub(crate) const fn stable(mut self) -> Self {
+        self.stable = true;
+        self
+    }
+}
+
+type Index = BTreeMap<&'static str, Vec<Function>>;
+
+fn index<const TABLES: usize>(tables: [Vec<Function>; TABLES]) -> Index {
+    let mut index = Index::new();
+    for function in tables.into_iter().flatten() {
+        index.entry(function.name).or_default().push(function);
+    }
+    index
+}
+
+static OPERATORS: LazyLock<Index> =
+    LazyLock::new(|| index([compare::operators(), number::operators(), text::operators(), time::operators()]));
+
+static FUNCTIONS: LazyLock<Index> = LazyLock::new(|| index([number::functions(), text::functions(), time::functions()]));
+
+/// All operators of that name, prefix and infix.
+pub(crate) fn operators(name: &str) -> &'static [Function] {
+    OPERATORS.get(name).map_or(&[], Vec::as_slice)
+}
+
+/// All functions of that name.
+pub(crate) fn functions(name: &str) -> &'static [Function] {
+    FUNCTIONS.get(name).map_or(&[], Vec::as_slice)
+}
+
+/// The names of all functions, in order.
+pub(crate) fn function_names() -> impl Iterator<Item = &'static str> {
+    FUNCTIONS.keys().copied()
+}
+
+/// An accepted operator or function as tests see it: types by name, pseudo-types as in `pg_proc`.
+#[doc(hidden)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    pub name: &'static str,
+    pub operator: bool,
+    pub arguments: Vec<String>,
+    pub result: String,
+}
+
+/// Every accepted operator and function, for tests that each one is covered.
+#[doc(hidden)]
+pub fn accepted() -> Vec<Accepted> {
+    let shown = |base: &Base| base.plain().map_or_else(|| format!("{base:?}").to_lowercase(), |ty| ty.name());
+    let of = |function: &Function, operator: bool| Accepted {
+        name: function.name,
+        operator,
+        arguments: function.arguments.iter().map(shown).collect(),
+        result: shown(&function.result),
+    };
+    let operators = OPERATORS.values().flatten().map(|f| (f, true));
+    let all = operators.chain(FUNCTIONS.values().flatten().map(|f| (f, false)));
+    all.filter(|(f, _)| !matches!(f.run, Run::Refused(_))).map(|(f, operator)| of(f, operator)).collect()
+}
+
+/// Values whose variant the checker has already established; anything else would be a defect of the checker and ends as a dead
+/// letter, not as a panic.
+pub(crate) mod argument {
+    use super::{RowError, Value};
+    use crate::numeric::Numeric;
+
+    pub fn mismatch(value: &Value, wanted: &str) -> RowError {
+        RowError::new("XX000", format!("expected {wanted} but found {value:?}"))
+    }
+
+    pub fn int(value: &Value) -> Result<i64, RowError> {
+        if let Value::Int(v) = value { Ok(*v) } else { Err(mismatch(value, "an integer")) }
+    }
+
+    pub fn float8(value: &Value) -> Result<f64, RowError> {
+        match value {
+            Value::Float8(v) => Ok(*v),
+            Value::Float4(v) => Ok(f64::from(*v)),
+            _ => Err(mismatch(value, "a float")),
+        }
+    }
+
+    pub fn float4(value: &Value) -> Result<f32, RowError> {
+        if let Value::Float4(v) = value { Ok(*v) } else { Err(mismatch(value, "a float4")) }
+    }
+
+    pub fn numeric(value: &Value) -> Result<&Numeric, RowError> {
+        if let Value::Numeric(v) = value { Ok(v) } else { Err(mismatch(value, "a numeric")) }
+    }
+
+    pub fn text(value: &Value) -> Result<&str, RowError> {
+        match value {
+            Value::Text(v) => Ok(v),
+            _ => Err(mismatch(value, "a text")),
+        }
+    }
+
+    pub fn bytes(value: &Value) -> Result<&[u8], RowError> {
+        if let Value::Bytea(v) = value { Ok(v) } else { Err(mismatch(value, "bytes")) }
+    }
+
+    pub fn boolean(value: &Value) -> Result<bool, RowError> {
+        if let Value::Bool(v) = value { Ok(*v) } else { Err(mismatch(value, "a boolean")) }
+    }
+}

@@ -230,10 +230,16 @@ fn number(text: &str) -> Result<(i64, f64, bool), Refused> {
     let value = value.map_err(|_| Refused::FieldOverflow)?;
     match unsigned[end..].strip_prefix('-') {
         Some(months) => {
-            if months.is_empty() || !months.bytes().all(|b| b.is_ascii_digit()) {
+            // The month is read and checked before what follows it is noticed (`strtoint`).
+            let end = months.find(|c: char| !c.is_ascii_digit()).unwrap_or(months.len());
+            if end == 0 {
                 return Err(Refused::BadFormat);
             }
-            let months = months.parse::<i64>().ok().filter(|m| *m < 12).ok_or(Refused::FieldOverflow)?;
+            let rest = &months[end..];
+            let months = months[..end].parse::<i64>().ok().filter(|m| *m < 12).ok_or(Refused::FieldOverflow)?;
+            if !rest.is_empty() {
+                return Err(Refused::BadFormat);
+            }
             let years = value.checked_mul(12).ok_or(Refused::FieldOverflow)?;
             let total = if negative { years.checked_sub(months) } else { years.checked_add(months) };
             Ok((total.ok_or(Refused::FieldOverflow)?, 0.0, true))

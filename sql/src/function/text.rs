@@ -1,0 +1,81 @@
+//! Text and bytes.
+//!
+//! Lengths and positions count characters. Case mapping is that of collation C: ASCII letters only (`formatting.c`, `str_tolower`).
+
+use super::Base::{self, *};
+use super::argument::{bytes, text};
+use super::{Function, Outcome, Run, VALUE_BYTES_MAX, row};
+use crate::error::RowError;
+use crate::value::Value;
+
+/// A text that is not longer than [`VALUE_BYTES_MAX`].
+pub(super) fn built(text: String) -> Outcome {
+    if text.len() > VALUE_BYTES_MAX {
+        return Err(too_long());
+    }
+    Ok(Value::Text(text.into()))
+}
+
+pub(super) fn too_long() -> RowError {
+    RowError::new("54000", format!("requested length too large (more than {VALUE_BYTES_MAX} bytes)"))
+}
+
+fn count(n: usize) -> Outcome {
+    i64::try_from(n).map(Value::Int).map_err(|_| too_long())
+}
+
+fn concatenate(a: &str, b: &str) -> Outcome {
+    let mut joined = String::with_capacity(a.len() + b.len());
+    joined.push_str(a);
+    joined.push_str(b);
+    built(joined)
+}
+
+fn concatenate_bytes(a: &Value, b: &Value) -> Outcome {
+    let joined = [bytes(a)?, bytes(b)?].concat();
+    if joined.len() > VALUE_BYTES_MAX { Err(too_long()) } else { Ok(Value::Bytea(joined.into())) }
+}
+
+/// `bpcharlen`: trailing blanks do not count.
+fn padded(value: &Value) -> Result<&str, RowError> {
+    Ok(text(value)?.trim_end_matches(' '))
+}
+
+const TEXT: &[Base] = &[Text];
+const BPCHAR: &[Base] = &[Bpchar];
+const BYTEA: &[Base] = &[Bytea];
+const CONCATENATION: &str = "write to_jsonb or array operators in the reader of the result";
+
+const OPERATORS: &[Function] = &[
+    row("||", &[Text, Text], Text, Run::Two(|a, b| concatenate(text(a)?, text(b)?))),
+    row("||", &[Text, AnyNonArray], Text, Run::OfTexts(|a, b| concatenate(text(a)?, text(b)?))),
+    row("||", &[AnyNonArray, Text], Text, Run::OfTexts(|a, b| concatenate(text(a)?, text(b)?))),
+    row("||", &[Bytea, Bytea], Bytea, Run::Two(concatenate_bytes)),
+    row("||", &[AnyArray, AnyArray], AnyArray, Run::Refused(CONCATENATION)),
+    row("||", &[AnyElement, AnyArray], AnyArray, Run::Refused(CONCATENATION)),
+    row("||", &[AnyArray, AnyElement], AnyArray, Run::Refused(CONCATENATION)),
+    row("||", &[Jsonb, Jsonb], Jsonb, Run::Refused(CONCATENATION)),
+];
+
+const FUNCTIONS: &[Function] = &[
+    row("lower", TEXT, Text, Run::One(|a| built(text(a)?.to_ascii_lowercase()))).in_c(),
+    row("upper", TEXT, Text, Run::One(|a| built(text(a)?.to_ascii_uppercase()))).in_c(),
+    row("length", TEXT, Int4, Run::One(|a| count(text(a)?.chars().count()))),
+    row("length", BPCHAR, Int4, Run::One(|a| count(padded(a)?.chars().count()))),
+    row("length", BYTEA, Int4, Run::One(|a| count(bytes(a)?.len()))),
+    row("char_length", TEXT, Int4, Run::One(|a| count(text(a)?.chars().count()))),
+    row("char_length", BPCHAR, Int4, Run::One(|a| count(padded(a)?.chars().count()))),
+    row("character_length", TEXT, Int4, Run::One(|a| count(text(a)?.chars().count()))),
+    row("character_length", BPCHAR, Int4, Run::One(|a| count(padded(a)?.chars().count()))),
+    row("octet_length", TEXT, Int4, Run::One(|a| count(text(a)?.len()))),
+    row("octet_length", BPCHAR, Int4, Run::One(|a| count(text(a)?.len()))),
+    row("octet_length", BYTEA, Int4, Run::One(|a| count(bytes(a)?.len()))),
+];
+
+pub(super) fn operators() -> Vec<Function> {
+    OPERATORS.to_vec()
+}
+
+pub(super) fn functions() -> Vec<Function> {
+    FUNCTIONS.to_vec()
+}
