@@ -28,7 +28,6 @@ pub(crate) enum Node {
     Two(fn(&Value, &Value) -> Outcome, Box<(Node, Node)>),
     Three(fn(&Value, &Value, &Value) -> Outcome, Box<(Node, Node, Node)>),
     List(fn(&[Cow<'_, Value>]) -> Outcome, Vec<Node>),
-    Typed(fn(&[(&Type, Cow<'_, Value>)]) -> Outcome, Vec<(Type, Node)>),
     /// The test of the order of two values; the type is that of the left one.
     Compare(fn(Ordering) -> bool, Box<(Type, Node, Node)>),
     /// Text through the input function of the type.
@@ -195,10 +194,6 @@ impl Node {
                 let values = list.iter().map(|item| item.evaluate(row)).collect::<Result<Vec<_>, _>>()?;
                 if values.iter().any(|v| v.is_null()) { null } else { owned(run(&values)) }
             }
-            Self::Typed(run, list) => {
-                let values = list.iter().map(|(ty, item)| Ok((ty, item.evaluate(row)?)));
-                owned(run(&values.collect::<Result<Vec<_>, RowError>>()?))
-            }
             Self::Compare(test, all) => {
                 let (a, b) = (all.1.evaluate(row)?, all.2.evaluate(row)?);
                 let either_null = a.is_null() || b.is_null();
@@ -298,7 +293,6 @@ impl Node {
             Self::Three(_, all) => Box::new([&all.0, &all.1, &all.2].into_iter()),
             Self::List(_, list) | Self::And(list) | Self::Or(list) | Self::Coalesce(list) => Box::new(list.iter()),
             Self::Extreme(_, _, list) | Self::Array(list) => Box::new(list.iter()),
-            Self::Typed(_, list) => Box::new(list.iter().map(|(_, node)| node)),
             Self::Compare(_, all) | Self::Distinct(all) | Self::Quantified(_, _, all) => Box::new([&all.1, &all.2].into_iter()),
             Self::Input(pair) | Self::Output(pair) | Self::Fit(_, pair) => Box::new(std::iter::once(&pair.1)),
             Self::Elements(all) => Box::new(std::iter::once(&all.3)),

@@ -191,8 +191,6 @@ pub(crate) enum Run {
     OfTexts(fn(&Value, &Value) -> Outcome),
     /// Strict, any number of arguments.
     List(fn(&[Cow<'_, Value>]) -> Outcome),
-    /// Sees NULLs and the types of its arguments.
-    Typed(fn(&[(&Type, Cow<'_, Value>)]) -> Outcome),
     /// A comparison: the test of the order of its arguments.
     Compare(fn(Ordering) -> bool),
     /// In Postgres, not here: what to write instead.

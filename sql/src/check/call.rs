@@ -148,8 +148,6 @@ impl Checker<'_> {
 /// The program of a call.
 fn node(at: usize, function: &Function, arguments: Vec<Typed>) -> Result<Node, SelectError> {
     let first_type = arguments.first().map_or(Type::Unknown, |a| a.ty.clone());
-    let typed = matches!(function.run, Run::Typed(_));
-    let types: Vec<Type> = if typed { arguments.iter().map(|a| a.ty.clone()).collect() } else { Vec::new() };
     let nodes: Vec<Node> = arguments.into_iter().map(|a| a.node).collect();
     let wrong = || refusal("XX000", at, format!("{} takes another number of arguments", function.name));
     Ok(match function.run {
@@ -174,7 +172,6 @@ fn node(at: usize, function: &Function, arguments: Vec<Typed>) -> Result<Node, S
             Node::Compare(test, Box::new((first_type, a, b)))
         }
         Run::List(run) => Node::List(run, nodes),
-        Run::Typed(run) => Node::Typed(run, types.into_iter().zip(nodes).collect()),
         Run::Refused(_) => return Err(wrong()),
     })
 }
