@@ -63,6 +63,9 @@ impl Operands {
     }
 }
 
+/// The test of an order, and both operands converted to what is compared.
+type Comparison = (fn(Ordering) -> bool, Typed, Typed);
+
 impl Checker<'_> {
     pub fn operator(&mut self, at: usize, name: &str, operands: Vec<Typed>) -> Result<Typed, SelectError> {
         let types: Vec<Type> = operands.iter().map(|e| e.ty.clone()).collect();
@@ -73,7 +76,7 @@ impl Checker<'_> {
     }
 
     /// A comparison, as its test and both operands converted.
-    pub fn comparison(&mut self, at: usize, name: &str, operands: Vec<Typed>) -> Result<(fn(Ordering) -> bool, Typed, Typed), SelectError> {
+    pub fn comparison(&mut self, at: usize, name: &str, operands: Vec<Typed>) -> Result<Comparison, SelectError> {
         let types: Vec<Type> = operands.iter().map(|e| e.ty.clone()).collect();
         let function = resolve::operator(function::operators(name), &types).map_err(|why| operator_error(at, name, &types, why))?;
         let Run::Compare(test) = function.run else {

@@ -177,7 +177,7 @@ impl Checker<'_> {
                 && (reference.ty == Type::Unknown || reference.clone().implicitly(&common)?.is_some())
             {
                 for index in &constants {
-                    items[*index] = items[*index].clone().to_common(&common, "IN")?;
+                    items[*index] = items[*index].clone().into_common(&common, "IN")?;
                 }
                 order.sort_by_key(|i| !constants.contains(i));
             }
@@ -408,7 +408,7 @@ pub(super) fn unify(list: Vec<Typed>, place: &str) -> Result<(Vec<Node>, Type, C
     let mut nodes = Vec::with_capacity(list.len());
     let mut collation = Collation::C;
     for item in list {
-        let item = item.to_common(&common, place)?;
+        let item = item.into_common(&common, place)?;
         collation = collation.with(item.collation);
         nodes.push(item.node);
     }

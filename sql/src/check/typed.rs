@@ -131,7 +131,7 @@ impl Typed {
     }
 
     /// As one of several expressions that share a type.
-    pub fn to_common(self, common: &Type, place: &str) -> Result<Self, SelectError> {
+    pub fn into_common(self, common: &Type, place: &str) -> Result<Self, SelectError> {
         let (at, name) = (self.at, shown(&self.ty));
         let wanted = unmodified(common);
         match self.implicitly(&wanted)? {
