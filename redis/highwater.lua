@@ -39,8 +39,9 @@ local ENTRIES_MAX = 500
 local DRAIN_MAX = 500
 local UNPACK_MAX = 4000
 
+-- Sums begin at 0, and 0 + -0 is 0: nothing that gets here is -0.
 local function integer(number)
-  return string.format('%.0f', number + 0) -- -0 + 0 is 0
+  return string.format('%.0f', number)
 end
 
 local function parse(pair)
@@ -155,9 +156,8 @@ local function plan_entries(plan, args, at, count)
     local i = places[n]
     local member, had, had_rows = args[i + 1], 0, 0
     if stored[n] then had, had_rows = parse(stored[n]) end
-    local more = tonumber(args[i + 2])
-    local amount, rows = had + more, had_rows + tonumber(args[i + 3])
-    if math.abs(more) > LIMIT or math.abs(amount) > LIMIT then return overflow(epoch, member) end
+    local amount, rows = had + tonumber(args[i + 2]), had_rows + tonumber(args[i + 3])
+    if math.abs(amount) > LIMIT then return overflow(epoch, member) end
     if rows == 0 then
       amount = 0
       if stored[n] then plan.del[#plan.del + 1] = field end
@@ -186,7 +186,7 @@ local function plan_totals(plan)
       totals[#totals + 1], totals[#totals + 2] = member, integer(amount) .. ' ' .. integer(rows)
     end
     if rows > 0 then
-      ranked[#ranked + 1], ranked[#ranked + 2] = string.format('%.17g', (amount + 0) / unit), member
+      ranked[#ranked + 1], ranked[#ranked + 2] = string.format('%.17g', amount / unit), member
     else
       plan.unranked[#plan.unranked + 1] = member
     end
@@ -434,7 +434,8 @@ local function state(keys, args)
 end
 
 redis.register_function('highwater_apply', apply)
-redis.register_function('highwater_tick', tick)
+-- What is full must be able to drain.
+redis.register_function { function_name = 'highwater_tick', callback = tick, flags = { 'allow-oom' } }
 redis.register_function('highwater_begin', begin)
 redis.register_function { function_name = 'highwater_state', callback = state, flags = { 'no-writes' } }
 redis.register_function { function_name = 'highwater_version', callback = function() return VERSION end, flags = { 'no-writes' } }

@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use highwater::telemetry::{self, LogFormat};
 use highwater::check::{self, State};
+use highwater::telemetry::{self, LogFormat};
 use highwater::{config, pipeline};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;

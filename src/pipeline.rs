@@ -103,7 +103,11 @@ pub async fn run(configs: Vec<PipelineConfig>, options: Options, mut shutdown: w
 }
 
 /// The checked plan, once nothing that can heal stands in the way; none when the process is to end before.
-async fn wait_until_fine(config: &PipelineConfig, status: &Status, shutdown: &mut watch::Receiver<bool>) -> Result<Option<Arc<Plan>>, Error> {
+async fn wait_until_fine(
+    config: &PipelineConfig,
+    status: &Status,
+    shutdown: &mut watch::Receiver<bool>,
+) -> Result<Option<Arc<Plan>>, Error> {
     let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
     let mut waited_for = String::new();
     loop {

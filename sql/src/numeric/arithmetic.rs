@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use num_bigint::{BigInt, Sign};
 
-use super::{Coefficient, DIVISION_SCALE_MAX, Numeric, ROUND_SCALE_MAX, ROUND_SCALE_MIN, SCALE_MAX, SIGNIFICANT_DIGITS_MIN, big_pow10, pow10};
+use super::{
+    Coefficient, DIVISION_SCALE_MAX, Numeric, ROUND_SCALE_MAX, ROUND_SCALE_MIN, SCALE_MAX, SIGNIFICANT_DIGITS_MIN, big_pow10, pow10,
+};
 use crate::error::RowError;
 
 /// What happens to digits that are dropped.

@@ -28,7 +28,6 @@ impl Numeric {
         let written = Written::read(text)?;
         written.into_numeric()
     }
-
 }
 
 /// The common case: an optional sign, at most 37 digits and at most one point among them.
@@ -105,7 +104,6 @@ impl Written {
         let coefficient = BigInt::parse_bytes(self.digits.as_bytes(), 10).unwrap_or_default();
         if self.negative { -coefficient } else { coefficient }
     }
-
 }
 
 /// What C's `strtol` reads, to the end of the text: white space and a sign before the digits are fine. Saturates.

@@ -8,6 +8,9 @@ use super::zone::Zone;
 use super::{Civil, DAY, HOUR, MINUTE, SECOND, days_from_civil, days_in_month};
 use crate::error::RowError;
 
+/// Longest fields that are looked at, in bytes (`MAXDATELEN + MAXDATEFIELDS`).
+const FIELDS_BYTES_MAX: usize = 128 + 25;
+
 /// What a text says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Moment {
@@ -54,7 +57,7 @@ pub(super) fn read_time(text: &str) -> Result<Moment, Refused> {
 }
 
 fn read_as(text: &str, time_only: bool) -> Result<Moment, Refused> {
-    let fields = fields(text).ok_or(Refused::BadFormat)?;
+    let fields = fields(text, FIELDS_BYTES_MAX).ok_or(Refused::BadFormat)?;
     let dated = match fields.as_slice() {
         [_, .., last] if time_only => last.kind == Kind::Date || fields[1].kind == Kind::Time,
         _ => false,
@@ -142,10 +145,9 @@ impl Reader {
                 self.expects_time = true;
                 Ok(())
             }
-            Some(Word::Clock) => Err(Refused::Other(RowError::new(
-                "0A000",
-                format!("date/time value \"{word}\" is not supported: it depends on the clock"),
-            ))),
+            Some(Word::Clock) => {
+                Err(Refused::Other(RowError::new("0A000", format!("date/time value \"{word}\" is not supported: it depends on the clock"))))
+            }
             Some(Word::Weekday | Word::Unit) => Err(Refused::BadFormat),
             None => self.named_zone(word),
         }
@@ -310,7 +312,7 @@ impl Reader {
             return Err(Refused::FieldOverflow);
         }
         let days = match (year, self.month, self.day, self.day_of_year) {
-            (Some(year), _, _, Some(day)) => Some(civil_days(year, 1, 1)? + i32::try_from(day - 1).unwrap_or(0)),
+            (Some(year), _, _, Some(day)) => Some(civil_days(year, 1, 1)?.saturating_add(i32::try_from(day - 1).unwrap_or(0))),
             (Some(year), Some(month), Some(day), None) => Some(civil_days(year, month, day)?),
             (None, None, None, None) => None,
             _ if may_be_incomplete => None,
@@ -336,17 +338,15 @@ impl Reader {
 }
 
 fn civil_days(year: i64, month: i64, day: i64) -> Result<i32, Refused> {
-    let date = (|| {
-        Some(Civil { year: i32::try_from(year).ok()?, month: u8::try_from(month).ok()?, day: u8::try_from(day).ok()? })
-    })();
+    let date = (|| Some(Civil { year: i32::try_from(year).ok()?, month: u8::try_from(month).ok()?, day: u8::try_from(day).ok()? }))();
     let date = date.ok_or(Refused::FieldOverflow)?;
     if date.day > days_in_month(date.year, date.month) { Err(Refused::FieldOverflow) } else { Ok(days_from_civil(date)) }
 }
 
-/// `12:34[:56[.789]]`, or `34:56.789` without an hour (`DecodeTime`).
+/// `12:34[:56[.789]]`, or `34:56.789` without an hour (`DecodeTime`). The hours, which an interval may have many of, are not limited.
 pub(super) fn clock(text: &str) -> Result<(i64, i64, i64, i64), Refused> {
     let mut parts = text.split(':');
-    let first = integer(parts.next().unwrap_or_default())?;
+    let first = long_integer(parts.next().unwrap_or_default())?;
     let second = parts.next().ok_or(Refused::BadFormat)?;
     let third = parts.next();
     if parts.next().is_some() {
@@ -412,10 +412,14 @@ pub(super) fn fraction_micros(text: &str) -> Result<i64, Refused> {
 }
 
 fn integer(text: &str) -> Result<i64, Refused> {
+    long_integer(text).and_then(|n| i32::try_from(n).map(i64::from).map_err(|_| Refused::FieldOverflow))
+}
+
+fn long_integer(text: &str) -> Result<i64, Refused> {
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
         return Err(Refused::BadFormat);
     }
-    text.parse::<i32>().map(i64::from).map_err(|_| Refused::FieldOverflow)
+    text.parse().map_err(|_| Refused::FieldOverflow)
 }
 
 fn set<T>(slot: &mut Option<T>, value: T) -> Result<(), Refused> {

@@ -6,9 +6,12 @@ use super::token::{Field, Kind, fields, is_keyword};
 use super::{DAY, HOUR, MINUTE, SECOND};
 use crate::error::RowError;
 
+/// Longest fields that are looked at, in bytes: the work buffer of `interval_in`.
+const FIELDS_BYTES_MAX: usize = 256;
+
 /// Reads an interval: months, days, microseconds.
 pub fn parse_interval(text: &str) -> Result<(i32, i32, i64), RowError> {
-    let traditional = fields(text).ok_or(Refused::BadFormat).and_then(|f| from_fields(&f));
+    let traditional = fields(text, FIELDS_BYTES_MAX).ok_or(Refused::BadFormat).and_then(|f| from_fields(&f));
     let parts = match traditional {
         Err(Refused::BadFormat) => from_iso(text),
         other => other,
@@ -227,10 +230,16 @@ fn number(text: &str) -> Result<(i64, f64, bool), Refused> {
     let value = value.map_err(|_| Refused::FieldOverflow)?;
     match unsigned[end..].strip_prefix('-') {
         Some(months) => {
-            if months.is_empty() || !months.bytes().all(|b| b.is_ascii_digit()) {
+            // The month is read and checked before what follows it is noticed (`strtoint`).
+            let end = months.find(|c: char| !c.is_ascii_digit()).unwrap_or(months.len());
+            if end == 0 {
                 return Err(Refused::BadFormat);
             }
-            let months = months.parse::<i64>().ok().filter(|m| *m < 12).ok_or(Refused::FieldOverflow)?;
+            let rest = &months[end..];
+            let months = months[..end].parse::<i64>().ok().filter(|m| *m < 12).ok_or(Refused::FieldOverflow)?;
+            if !rest.is_empty() {
+                return Err(Refused::BadFormat);
+            }
             let years = value.checked_mul(12).ok_or(Refused::FieldOverflow)?;
             let total = if negative { years.checked_sub(months) } else { years.checked_add(months) };
             Ok((total.ok_or(Refused::FieldOverflow)?, 0.0, true))
@@ -247,9 +256,7 @@ fn fraction(text: &str) -> Result<f64, Refused> {
     match text.strip_prefix('.') {
         None if text.is_empty() => Ok(0.0),
         Some("") => Ok(0.0),
-        Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
-            format!("0.{digits}").parse().map_err(|_| Refused::BadFormat)
-        }
+        Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => format!("0.{digits}").parse().map_err(|_| Refused::BadFormat),
         _ => Err(Refused::BadFormat),
     }
 }
@@ -257,7 +264,7 @@ fn fraction(text: &str) -> Result<f64, Refused> {
 /// `[hours:]minutes[:seconds]` without a limit on the hours.
 fn clock(text: &str) -> Result<i64, Refused> {
     let (h, m, s, micros) = super::datetime::clock(text)?;
-    Ok(h * HOUR + m * MINUTE + s * SECOND + micros)
+    h.checked_mul(HOUR).and_then(|h| h.checked_add(m * MINUTE + s * SECOND + micros)).ok_or(Refused::FieldOverflow)
 }
 
 /// `P1Y2M3DT4H5M6.7S`

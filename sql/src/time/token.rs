@@ -4,8 +4,6 @@ use std::cmp::Ordering;
 
 /// Most fields in one text (`MAXDATEFIELDS`).
 const FIELDS_MAX: usize = 25;
-/// Longest text that is looked at in bytes (`MAXDATELEN` and room for its work buffer).
-const TEXT_BYTES_MAX: usize = 128 + 25;
 /// Characters by which keywords are told apart (`TOKMAXLEN`).
 const KEYWORD_CHARS: usize = 10;
 
@@ -33,11 +31,12 @@ pub(super) struct Field {
     pub(super) text: String,
 }
 
-/// The fields of a text; `None` when it has a character that no field has, or too many fields.
-pub(super) fn fields(text: &str) -> Option<Vec<Field>> {
-    if text.len() > TEXT_BYTES_MAX || !text.is_ascii() {
+/// The fields of a text; `None` when it has a character that no field has, too many fields, or more than `bytes_max` in them.
+pub(super) fn fields(text: &str, bytes_max: usize) -> Option<Vec<Field>> {
+    if !text.is_ascii() {
         return None;
     }
+    let mut bytes_left = bytes_max;
     let mut scanner = Scanner { bytes: text.as_bytes(), at: 0 };
     let mut fields = Vec::new();
     while let Some(byte) = scanner.peek() {
@@ -66,8 +65,11 @@ pub(super) fn fields(text: &str) -> Option<Vec<Field>> {
         }
         // White space between a sign and what follows is dropped.
         let rest = text.get(start + usize::from(sign.is_some())..scanner.at)?.trim_start_matches(|c| u8::try_from(c).is_ok_and(is_space));
-        let text = sign.into_iter().chain(rest.chars()).map(|c| c.to_ascii_lowercase()).collect();
-        fields.push(Field { kind, text });
+        let text: String = sign.into_iter().chain(rest.chars()).map(|c| c.to_ascii_lowercase()).collect();
+        let field = Field { kind, text };
+        // Each field ends with a NUL in the work buffer, which must not be filled to its end.
+        bytes_left = bytes_left.checked_sub(field.text.len() + 1).filter(|left| *left > 0)?;
+        fields.push(field);
     }
     Some(fields)
 }

@@ -12,7 +12,14 @@ pub struct Zone(TimeZone);
 
 impl Zone {
     /// The zone of that name, in any case. Fails with 22023 as `AT TIME ZONE` does.
+    ///
+    /// A few names are abbreviations to Postgres, and then stand for one offset all year (`timezonesets/Default`). Its other
+    /// abbreviations are not known here.
     pub fn named(name: &str) -> Result<Zone, RowError> {
+        const ABBREVIATIONS: [(&str, i8); 7] = [("CET", 1), ("EET", 2), ("EST", -5), ("HST", -10), ("MET", 1), ("MST", -7), ("WET", 0)];
+        if let Some((_, hours)) = ABBREVIATIONS.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)) {
+            return Ok(Zone(TimeZone::fixed(jiff::tz::offset(*hours))));
+        }
         match jiff::tz::db().get(name) {
             Ok(zone) => Ok(Zone(zone)),
             Err(_) => Err(RowError::new("22023", format!("time zone \"{name}\" not recognized"))),

@@ -75,15 +75,24 @@ fn parse_bool(text: &str) -> Result<bool, RowError> {
 
 /// `pg_strtoint16` and its siblings.
 fn parse_int(text: &str, ty: &Type, min: i64, max: i64) -> Result<i64, RowError> {
+    let invalid = || RowError::new("22P02", format!("invalid input syntax for type {}: \"{text}\"", ty.name()));
+    let out_of_range = || RowError::new("22003", format!("value \"{text}\" is out of range for type {}", ty.name()));
     let trimmed = text.trim_matches(is_space);
-    let digits = trimmed.strip_prefix(['-', '+']).unwrap_or(trimmed);
-    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(RowError::new("22P02", format!("invalid input syntax for type {}: \"{text}\"", ty.name())));
+    let unsigned = trimmed.strip_prefix(['-', '+']).unwrap_or(trimmed);
+    let end = unsigned.find(|c: char| !c.is_ascii_digit()).unwrap_or(unsigned.len());
+    if end == 0 {
+        return Err(invalid());
     }
-    match trimmed.parse::<i64>() {
-        Ok(v) if (min..=max).contains(&v) => Ok(v),
-        _ => Err(RowError::new("22003", format!("value \"{text}\" is out of range for type {}", ty.name()))),
+    // Too many digits are noticed before what follows them, the sign is applied last.
+    let magnitude = unsigned[..end].parse::<i128>().map_err(|_| out_of_range())?;
+    if magnitude > -i128::from(min) {
+        return Err(out_of_range());
     }
+    if end < unsigned.len() {
+        return Err(invalid());
+    }
+    let value = if trimmed.starts_with('-') { -magnitude } else { magnitude };
+    i64::try_from(value).ok().filter(|v| (min..=max).contains(v)).ok_or_else(out_of_range)
 }
 
 /// The text cut to `n` characters where only blanks are lost (`varchar_input`, `bpchar_input`).

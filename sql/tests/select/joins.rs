@@ -16,7 +16,8 @@ fn catalog() -> Catalog {
         column("code", Type::Bpchar(Some(5))),
     ];
     let customers = vec![column("id", Type::Int4), column("country", Type::Text), column("name", Type::Text), column("email", Type::Text)];
-    let products = vec![column("shop", Type::Text), column("sku", Type::Text), column("price", Type::Numeric(None)), column("active", Type::Bool)];
+    let products =
+        vec![column("shop", Type::Text), column("sku", Type::Text), column("price", Type::Numeric(None)), column("active", Type::Bool)];
     let countries = vec![column("code", Type::Bpchar(Some(2))), column("label", Type::Text)];
     Catalog {
         tables: vec![
@@ -97,7 +98,8 @@ fn composite_keys_in_any_order_and_with_sides_swapped() {
 
 #[test]
 fn conditions_beside_the_key_decide_whether_the_row_counts() {
-    let plan = plan("SELECT o.id, p.price FROM orders o LEFT JOIN products p ON p.shop = o.shop AND p.sku = o.sku AND p.active AND o.amount > 0");
+    let plan =
+        plan("SELECT o.id, p.price FROM orders o LEFT JOIN products p ON p.shop = o.shop AND p.sku = o.sku AND p.active AND o.amount > 0");
     let at = |name: &str| plan.source_columns.iter().position(|c| c.name == name).unwrap();
     let mut source = vec![Value::Null; plan.source_columns.len()];
     source[at("id")] = Value::Int(1);
@@ -158,7 +160,10 @@ fn equal_values_have_one_key() {
     assert_eq!(of(by_shop, text("DE ")), None);
     assert_eq!(plan(by_code).lookups[0].key_of(&[text("DE")]), plan(by_code).lookup_key(0, &[text("DE   ")], &[]).unwrap());
     // A constant key.
-    assert_eq!(parts(&plan("SELECT o.id FROM orders o LEFT JOIN customers c ON c.id = '5'"), 0, &[Value::Int(1)], &[]), Some(vec!["5".to_owned()]));
+    assert_eq!(
+        parts(&plan("SELECT o.id FROM orders o LEFT JOIN customers c ON c.id = '5'"), 0, &[Value::Int(1)], &[]),
+        Some(vec!["5".to_owned()])
+    );
 }
 
 #[test]

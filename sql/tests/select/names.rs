@@ -19,7 +19,7 @@ const NAMED: &[(&str, &[&str])] = &[
     ("t collate \"C\", ia[1], (i4)", &["t", "ia", "i4"]),
     ("i4 is null, i4 in (1), i4 between 1 and 2", &["?column?", "?column?", "?column?"]),
     ("1 as \"Mixed Case\", 2 Folded, 3 as select", &["Mixed Case", "folded", "select"]),
-    ("array[1], array[1][1]", &["array", "array"]),
+    ("array[1], (array[1])[1]", &["array", "array"]),
 ];
 
 #[test]

@@ -60,7 +60,9 @@ impl Oracle {
 
     pub fn execute(&mut self, sql: &str) {
         let Self { runtime, connection, .. } = self;
-        runtime.block_on(sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned())).execute(&mut *connection)).unwrap_or_else(|e| panic!("{sql}: {e}"));
+        runtime
+            .block_on(sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned())).execute(&mut *connection))
+            .unwrap_or_else(|e| panic!("{sql}: {e}"));
     }
 
     /// The rows that answers are about from now on.
@@ -100,7 +102,9 @@ impl Oracle {
     pub fn columns(&mut self, sql: &str) -> Vec<(String, String)> {
         use sqlx::{Column as _, Executor as _, SqlSafeStr as _, Statement as _, TypeInfo as _};
         let Self { runtime, connection, .. } = self;
-        let statement = runtime.block_on((&mut *connection).prepare(sqlx::AssertSqlSafe(sql.to_owned()).into_sql_str())).unwrap_or_else(|e| panic!("{sql}: {e}"));
+        let statement = runtime
+            .block_on((&mut *connection).prepare(sqlx::AssertSqlSafe(sql.to_owned()).into_sql_str()))
+            .unwrap_or_else(|e| panic!("{sql}: {e}"));
         statement.columns().iter().map(|c| (c.name().to_owned(), c.type_info().name().to_owned())).collect()
     }
 }

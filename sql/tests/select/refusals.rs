@@ -52,7 +52,10 @@ fn refusals() {
 fn an_error_is_shown_as_psql_shows_it() {
     let sql = "SELECT i4,\n       i5\nFROM samples";
     let error = check(sql, &catalog()).unwrap_err();
-    assert_eq!(error.render(sql).lines().take(3).collect::<Vec<_>>(), ["ERROR:  column \"i5\" does not exist", "LINE 2:        i5", "               ^"]);
+    assert_eq!(
+        error.render(sql).lines().take(3).collect::<Vec<_>>(),
+        ["ERROR:  column \"i5\" does not exist", "LINE 2:        i5", "               ^"]
+    );
 }
 
 #[test]
@@ -74,12 +77,28 @@ fn other_collations_only_where_they_do_not_matter() {
     word.collation_is_c = false;
     let catalog = Catalog { tables: vec![table("public", "t", vec![word], &[])], default_collation_is_c: false };
     for fine in [
-        "word = 'a'", "word <> 'a'", "word IN ('a', 'b')", "length(word)", "word || 'x'", "word COLLATE \"C\" < 'a'", "lower(word COLLATE \"C\")",
-        "word IS NULL", "CASE word WHEN 'a' THEN 1 END", "coalesce(word, 'x')",
+        "word = 'a'",
+        "word <> 'a'",
+        "word IN ('a', 'b')",
+        "length(word)",
+        "word || 'x'",
+        "word COLLATE \"C\" < 'a'",
+        "lower(word COLLATE \"C\")",
+        "word IS NULL",
+        "CASE word WHEN 'a' THEN 1 END",
+        "coalesce(word, 'x')",
     ] {
         check(&format!("SELECT {fine} FROM t"), &catalog).unwrap_or_else(|e| panic!("{fine}: {e}"));
     }
-    for refused in ["word < 'a'", "word BETWEEN 'a' AND 'b'", "lower(word)", "upper(word || 'x')", "greatest(word, 'a')", "lower(coalesce(word, 'x'))", "lower(1::text)"] {
+    for refused in [
+        "word < 'a'",
+        "word BETWEEN 'a' AND 'b'",
+        "lower(word)",
+        "upper(word || 'x')",
+        "greatest(word, 'a')",
+        "lower(coalesce(word, 'x'))",
+        "lower(1::text)",
+    ] {
         let error = check(&format!("SELECT {refused} FROM t"), &catalog).expect_err(refused);
         assert_eq!(error.sqlstate, "0A000", "{refused}");
         assert!(error.message.contains("collation"), "{refused}: {error}");

@@ -4,7 +4,7 @@
 //! converters; that they agree with what a running connector sends is for the tests of the real stack to show.
 
 use highwater_sql::Column;
-use highwater_sql::decode::{DecodeError, Decoder, Op, Snapshot, decode_key, key_payload};
+use highwater_sql::decode::{DecodeError, Decoder, Op, Snapshot, TimePrecision, decode_key, key_payload, lost};
 
 use crate::support::type_of;
 
@@ -71,7 +71,12 @@ const CASES: &[(&str, &str, &str, &str)] = &[
     ("numeric(10,2)", r#"{"type":"bytes","name":"org.apache.kafka.connect.data.Decimal","parameters":{"scale":"2"}}"#, "\"+w=\"", "!22P03"),
     ("numeric(10,2)", r#"{"type":"bytes","name":"org.apache.kafka.connect.data.Decimal","parameters":{"scale":"2"}}"#, "\"\"", "!22P03"),
     ("numeric(10,2)", r#"{"type":"bytes","name":"org.apache.kafka.connect.data.Decimal","parameters":{"scale":"2"}}"#, "1.10", "1.10"),
-    ("numeric(10,2)", r#"{"type":"bytes","name":"org.apache.kafka.connect.data.Decimal","parameters":{"scale":"3"}}"#, "\"Aw==\"", "!22P03"),
+    (
+        "numeric(10,2)",
+        r#"{"type":"bytes","name":"org.apache.kafka.connect.data.Decimal","parameters":{"scale":"3"}}"#,
+        "\"Aw==\"",
+        "!22P03",
+    ),
     ("numeric(10,2)", r#"{"type":"bytes","name":"org.apache.kafka.connect.data.Decimal"}"#, "\"Aw==\"", "!22P03"),
     ("numeric", r#"{"type":"struct","name":"io.debezium.data.VariableScaleDecimal"}"#, r#"{"scale":2,"value":"MDk="}"#, "123.45"),
     ("numeric", r#"{"type":"struct","name":"io.debezium.data.VariableScaleDecimal"}"#, r#"{"scale":-2,"value":"MDk="}"#, "1234500"),
@@ -89,7 +94,12 @@ const CASES: &[(&str, &str, &str, &str)] = &[
     ("mood", r#"{"type":"string","name":"io.debezium.data.Enum","parameters":{"allowed":"sad,ok"}}"#, "\"ok\"", "ok"),
     ("mood", "", "\"glad\"", "!22P02"),
     ("inet", "", "\"10.0.0.1/32\"", "10.0.0.1"),
-    ("uuid", r#"{"type":"string","name":"io.debezium.data.Uuid"}"#, "\"00000000-0000-4000-8000-00000000000A\"", "00000000-0000-4000-8000-00000000000a"),
+    (
+        "uuid",
+        r#"{"type":"string","name":"io.debezium.data.Uuid"}"#,
+        "\"00000000-0000-4000-8000-00000000000A\"",
+        "00000000-0000-4000-8000-00000000000a",
+    ),
     ("uuid", "", "\"0\"", "!22P02"),
     ("json", "", r#""{\"b\": 1, \"a\": 2.50}""#, r#"{"b": 1, "a": 2.50}"#),
     ("jsonb", r#"{"type":"string","name":"io.debezium.data.Json"}"#, r#""{\"b\":1,\"a\":2.50}""#, r#"{"a": 2.50, "b": 1}"#),
@@ -150,7 +160,12 @@ const CASES: &[(&str, &str, &str, &str)] = &[
     ("timestamp", r#"{"type":"int64","name":"io.debezium.time.NanoTimestamp"}"#, "1772282096789012001", "!22P03"),
     ("timestamp", r#"{"type":"int64","name":"io.debezium.time.NanoTimestamp"}"#, "9223372036854775807", "!22P03"),
     ("timestamp", r#"{"type":"int64","name":"io.debezium.time.NanoTimestamp"}"#, "-9223372036800000000", "!22P03"),
-    ("timestamp", r#"{"type":"string","name":"io.debezium.time.IsoTimestamp"}"#, "\"2026-02-28T12:34:56.789012Z\"", "2026-02-28 12:34:56.789012"),
+    (
+        "timestamp",
+        r#"{"type":"string","name":"io.debezium.time.IsoTimestamp"}"#,
+        "\"2026-02-28T12:34:56.789012Z\"",
+        "2026-02-28 12:34:56.789012",
+    ),
     ("timestamp", "", "\"2026-02-28T12:34:56.789012Z\"", "2026-02-28 12:34:56.789012"),
     ("date", r#"{"type":"int32","name":"org.apache.kafka.connect.data.Date"}"#, DAY, "2026-02-28"),
     ("date", r#"{"type":"string","name":"io.debezium.time.IsoDate"}"#, "\"2026-02-28Z\"", "2026-02-28"),
@@ -175,7 +190,12 @@ const CASES: &[(&str, &str, &str, &str)] = &[
         "[\"ANw=\",null]",
         "{2.20,NULL}",
     ),
-    ("timestamp[]", r#"{"type":"array","items":{"type":"int64","name":"org.apache.kafka.connect.data.Timestamp"}}"#, "[1772282096789]", "{\"2026-02-28 12:34:56.789\"}"),
+    (
+        "timestamp[]",
+        r#"{"type":"array","items":{"type":"int64","name":"org.apache.kafka.connect.data.Timestamp"}}"#,
+        "[1772282096789]",
+        "{\"2026-02-28 12:34:56.789\"}",
+    ),
     ("date[]", "", "[20512]", "{2026-02-28}"),
     ("bytea[]", "", "[\"3q2+7w==\"]", "{\"\\\\xdeadbeef\"}"),
 ];
@@ -187,7 +207,8 @@ fn column(name: &str, ty: &str) -> Column {
 }
 
 fn record(schema: &str, value: &str, schema_last: bool) -> String {
-    let payload = format!(r#"{{"before":null,"after":{{"other":[{{}}],"v":{value}}},"source":{SOURCE},"op":"c","ts_ms":1,"transaction":null}}"#);
+    let payload =
+        format!(r#"{{"before":null,"after":{{"other":[{{}}],"v":{value}}},"source":{SOURCE},"op":"c","ts_ms":1,"transaction":null}}"#);
     if schema.is_empty() {
         return payload;
     }
@@ -233,7 +254,9 @@ fn a_schema_that_changes_is_read_again() {
     let column = column("v", "numeric(10,2)");
     let decoder = Decoder::new(std::slice::from_ref(&column));
     let decimal = r#"{"type":"bytes","name":"org.apache.kafka.connect.data.Decimal","parameters":{"scale":"2"}}"#;
-    for (schema, value, expected) in [(decimal, "\"ANw=\"", "2.20"), (r#"{"type":"string"}"#, "\"1.10\"", "1.10"), (decimal, "\"ANw=\"", "2.20"), ("", "\"3\"", "3.00")] {
+    for (schema, value, expected) in
+        [(decimal, "\"ANw=\"", "2.20"), (r#"{"type":"string"}"#, "\"1.10\"", "1.10"), (decimal, "\"ANw=\"", "2.20"), ("", "\"3\"", "3.00")]
+    {
         let row = decoder.decode(record(schema, value, false).as_bytes()).unwrap().after.unwrap().unwrap();
         assert_eq!(row[0].to_text(&column.ty), expected);
     }
@@ -332,4 +355,52 @@ fn keys_with_a_schema_follow_it() {
     let key = r#"{"schema":{"type":"struct","fields":[{"type":"bytes","name":"org.apache.kafka.connect.data.Decimal","parameters":{"scale":"2"},"field":"d"}]},"payload":{"d":"ANw="}}"#;
     let row = decode_key(&decoder, key.as_bytes()).unwrap().unwrap().unwrap();
     assert_eq!(row[0].to_text(&column.ty), "2.20");
+}
+
+#[test]
+fn a_mode_that_plain_json_does_not_show_can_be_told() {
+    // Mode, column type, JSON, text or SQLSTATE.
+    for (mode, ty, value, expected) in [
+        ("adaptive", "time(3)", "45296789", "12:34:56.789"),
+        ("adaptive", "timestamp", "1772282096789012", "2026-02-28 12:34:56.789012"),
+        ("adaptive", "timestamp(3)", "1772282096789", "2026-02-28 12:34:56.789"),
+        ("adaptive_time_microseconds", "time(3)", "45296789000", "12:34:56.789"),
+        ("adaptive_time_microseconds", "timestamp(3)", "1772282096789", "2026-02-28 12:34:56.789"),
+        ("connect", "time", "45296789", "12:34:56.789"),
+        ("connect", "timestamp", "1772282096789", "2026-02-28 12:34:56.789"),
+        ("connect", "timestamp[]", "[1772282096789]", "{\"2026-02-28 12:34:56.789\"}"),
+        ("connect", "date", "20512", "2026-02-28"),
+        ("connect", "timestamp", "\"2026-02-28T12:34:56Z\"", "!22P03"),
+        ("isostring", "date", "\"2026-02-28Z\"", "2026-02-28"),
+        ("isostring", "timestamp(3)", "\"2026-02-28T12:34:56.789Z\"", "2026-02-28 12:34:56.789"),
+        ("isostring", "timestamp", "1772282096789012", "!22P03"),
+        ("microseconds", "timestamp(3)", "1772282096789000", "2026-02-28 12:34:56.789"),
+        ("nanoseconds", "timestamp", "1772282096789012000", "2026-02-28 12:34:56.789012"),
+        ("nanoseconds", "time(0)", "45296000000000", "12:34:56"),
+        ("nanoseconds", "timestamptz", "\"2026-02-28T10:34:56Z\"", "2026-02-28 10:34:56+00"),
+    ] {
+        let column = column("v", ty);
+        let decoder = Decoder::new(std::slice::from_ref(&column)).with_time_precision(TimePrecision::parse(mode).unwrap());
+        let found = match decoder.decode(record("", value, false).as_bytes()).unwrap().after.unwrap() {
+            Ok(row) => row[0].to_text(&column.ty).into_owned(),
+            Err(e) => format!("!{}", e.sqlstate),
+        };
+        assert_eq!(found, expected, "{mode} {ty} {value}");
+        // A schema still decides.
+        let schema = r#"{"type":"int64","name":"io.debezium.time.MicroTimestamp"}"#;
+        if ty == "timestamp" {
+            let row = decoder.decode(record(schema, "1772282096789012", false).as_bytes()).unwrap().after.unwrap().unwrap();
+            assert_eq!(row[0].to_text(&column.ty), "2026-02-28 12:34:56.789012");
+        }
+    }
+    assert_eq!(TimePrecision::parse("structured"), None);
+}
+
+#[test]
+fn types_that_no_record_can_carry_are_known() {
+    for (ty, carried) in
+        [("timetz", false), ("timetz(2)[]", false), ("interval", true), ("interval[]", false), ("time", true), ("text[]", true)]
+    {
+        assert_eq!(lost(&type_of(ty)).is_none(), carried, "{ty}");
+    }
 }

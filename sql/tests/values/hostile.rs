@@ -9,8 +9,34 @@ use crate::fixtures::capture;
 use crate::support::type_of;
 
 const TYPES: &[&str] = &[
-    "boolean", "smallint", "integer", "bigint", "real", "double precision", "numeric", "numeric(5,2)", "numeric(3,-2)", "text", "varchar(3)", "char(3)", "uuid",
-    "date", "time", "time(2)", "timetz", "timestamp", "timestamp(0)", "timestamptz", "interval", "json", "jsonb", "bytea", "mood", "inet", "integer[]", "text[]",
+    "boolean",
+    "smallint",
+    "integer",
+    "bigint",
+    "real",
+    "double precision",
+    "numeric",
+    "numeric(5,2)",
+    "numeric(3,-2)",
+    "text",
+    "varchar(3)",
+    "char(3)",
+    "uuid",
+    "date",
+    "time",
+    "time(2)",
+    "timetz",
+    "timestamp",
+    "timestamp(0)",
+    "timestamptz",
+    "interval",
+    "json",
+    "jsonb",
+    "bytea",
+    "mood",
+    "inet",
+    "integer[]",
+    "text[]",
     "numeric[]",
 ];
 
@@ -20,7 +46,10 @@ fn column(name: &str, ty: &str) -> Column {
 
 /// Columns of the captures' tables, with types that often contradict them.
 fn decoder(seed: usize) -> Decoder {
-    let names = ["id", "b", "i2", "i4", "i8", "f4", "f8", "n", "nn", "t", "d", "ti", "ts", "tstz", "iv", "u", "j", "jb", "ba", "ia", "ta", "m", "ip", "a", "v"];
+    let names = [
+        "id", "b", "i2", "i4", "i8", "f4", "f8", "n", "nn", "t", "d", "ti", "ts", "tstz", "iv", "u", "j", "jb", "ba", "ia", "ta", "m",
+        "ip", "a", "v",
+    ];
     let columns: Vec<Column> = names.iter().enumerate().map(|(i, n)| column(n, TYPES[(i * 7 + seed) % TYPES.len()])).collect();
     Decoder::new(&columns)
 }
@@ -99,7 +128,8 @@ proptest! {
         }
         let mut bytes = RECORDS.with(|r| r[record % r.len()].clone());
         for (index, kind, byte) in edits {
-            let at = index.index(bytes.len());
+            let at = index.index(bytes.len().max(1));
+            bytes.resize(bytes.len().max(1), b' ');
             match kind {
                 0 => bytes[at] = byte,
                 1 => { bytes.remove(at); }

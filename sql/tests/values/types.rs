@@ -38,8 +38,10 @@ fn check(line: &str) -> Result<(), String> {
     match (&printed, error) {
         (Err(e), Some(sqlstate)) if e.sqlstate == sqlstate && e.message == *b => Ok(()),
         (Ok((text, json)), None) if text == a && json == b => Ok(()),
-        _ => Err(format!("{line}
-    gave {printed:?}")),
+        _ => Err(format!(
+            "{line}
+    gave {printed:?}"
+        )),
     }
 }
 
