@@ -54,6 +54,11 @@ pub(super) fn config() -> PipelineConfig {
 
 /// The plan of [`config`], as the catalog of [`TABLES`] makes it.
 pub(super) fn plan() -> Plan {
+    static PLAN: std::sync::LazyLock<Plan> = std::sync::LazyLock::new(read_plan);
+    PLAN.clone()
+}
+
+fn read_plan() -> Plan {
     let postgres = Postgres::shared();
     let url = crate::config::SecretUrl::new(postgres.database("", TABLES));
     let read = async {
