@@ -84,6 +84,7 @@ pub struct Sender {
 
 impl Sender {
     pub fn to(address: SocketAddr) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder().timeout(Duration::from_secs(60)).build().unwrap();
         Self { base: format!("http://{address}"), client, secret: SECRET.parse().unwrap() }
     }
