@@ -16,7 +16,7 @@ const LOAD: Load = Load { writers: 4, changes: 150, per_second: 200, seed: 11 };
 struct Bad {
     /// The class of error it is parked under.
     class: &'static str,
-    /// What the reason must hold.
+    /// What the reason, or the column it names, must hold.
     reason: &'static str,
     key: Option<Vec<u8>>,
     value: Vec<u8>,
@@ -50,7 +50,7 @@ async fn every_bad_record_is_parked_with_its_reason_and_the_rest_is_exact() {
             let letter = letters.get(at).unwrap_or_else(|| panic!("{sink}: {at:?} ({}) is not parked", bad.class));
             let header = |name: &str| letter.headers.get(name).map_or("", String::as_str);
             assert_eq!((header("highwater-error-class"), header("highwater-topic")), (bad.class, topic.as_str()), "{:?}", letter.headers);
-            let reason = header("highwater-error-message");
+            let reason = format!("{} {}", header("highwater-error-message"), header("highwater-column"));
             assert!(reason.contains(bad.reason), "{sink}: {:?} does not say {:?}", letter.headers, bad.reason);
             assert_eq!((&letter.key, letter.value.as_ref()), (&bad.key, Some(&bad.value)), "{sink}: the entry is not the record");
         }

@@ -59,9 +59,9 @@ async fn run(scenario: Scenario, load: Load, faults: Faults) {
     for fault in 1..=count {
         stage.reached(&written, load.changes * fault / (count + 1)).await;
         if faults.connect_kills > 0 && fault % connect_every == 0 {
-            stage.stack.kill("connect");
+            stage.stack.kill("connect").await;
             stage.stack.start("connect");
-            stage.connector.recovered().await;
+            stage.connector.wait_running().await;
             stage.note("Connect was killed and runs again");
         } else {
             stage.engines[fault as usize % 2].kill_and_restart();

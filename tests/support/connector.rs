@@ -7,6 +7,9 @@ use super::database::Database;
 use super::stack::{Stack, root};
 use super::{eventually, http, seconds};
 
+/// The connector that the stack registers for the demo.
+const SHIPPED: &str = "engagement-events-connector";
+
 /// One connector with a slot, a publication and a prefix of its own, all named alike.
 pub struct Connector {
     url: String,
@@ -14,10 +17,20 @@ pub struct Connector {
     settings: Map<String, Value>,
 }
 
+/// What failed tests left behind: connectors, which cost time, and slots, which keep the WAL.
+pub async fn sweep(stack: &Stack, database: &Database) {
+    let list = eventually("Connect lists its connectors", seconds(60), async || http::get(&format!("{}/connectors", stack.connect)).await).await;
+    for name in serde_json::from_str::<Vec<String>>(&list).unwrap() {
+        if name != SHIPPED {
+            Connector { url: format!("{}/connectors/{name}", stack.connect), name, settings: Map::new() }.clean_up(database).await;
+        }
+    }
+}
+
 impl Connector {
     /// Captures these tables of `public`. `settings` are put over those of the repository's connector.
     pub fn new(stack: &Stack, name: &str, tables: &[&str], settings: &[(&str, &str)]) -> Self {
-        let shipped = std::fs::read_to_string(root().join("connectors/engagement-events-connector.json")).unwrap();
+        let shipped = std::fs::read_to_string(root().join(format!("connectors/{SHIPPED}.json"))).unwrap();
         let mut all: Map<String, Value> = serde_json::from_str(&shipped).unwrap();
         let tables: Vec<_> = tables.iter().map(|table| format!("public.{table}")).collect();
         let own = [("topic.prefix", name), ("slot.name", name), ("publication.name", name), ("table.include.list", &tables.join(","))];
@@ -87,11 +100,6 @@ impl Connector {
         // In use until the walsender has noticed.
         eventually("the slot is dropped", seconds(30), async || database.try_value(&drop_slot).await).await;
         database.run(&format!("DROP PUBLICATION IF EXISTS {}", self.name)).await;
-    }
-
-    /// Connect was killed or restarted: its REST interface answers before the task runs.
-    pub async fn recovered(&self) {
-        self.wait_running().await;
     }
 
     /// Best effort, at the end of a test: a slot that nobody reads keeps the WAL.

@@ -5,6 +5,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::{eventually, seconds};
+
 /// The running stack.
 #[derive(Clone, Debug)]
 pub struct Stack {
@@ -58,11 +60,17 @@ impl Stack {
     }
 
     /// SIGKILL, and nothing after it.
-    pub fn kill(&self, part: &str) {
+    pub async fn kill(&self, part: &str) {
         let status = command(&["status"]);
         let line = status.lines().find(|line| line.starts_with(part)).unwrap_or_else(|| panic!("no {part} in {status}"));
         let pid = line.split_whitespace().nth(2).filter(|pid| *pid != "-").unwrap_or_else(|| panic!("{part} does not run: {status}"));
         assert!(Command::new("kill").args(["-KILL", pid]).status().unwrap().success(), "kill -KILL {pid}");
+        // A large process takes a moment to go, and its port with it.
+        eventually(&format!("{part} is gone"), seconds(20), async || {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            if stat.is_empty() || stat.contains(") Z ") { Ok(()) } else { Err(stat) }
+        })
+        .await;
     }
 }
 

@@ -5,8 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+<<<<<<< HEAD
 use super::connector::Connector;
 use super::database::{Database, Load, Written, write};
+=======
+use super::connector::{Connector, sweep};
+>>>>>>> e2e
 use super::engine::Engine;
 use super::kafka;
 use super::ranking::Ranking;
@@ -79,6 +83,7 @@ impl Stage {
         let (stack, began) = (Stack::running(), Instant::now());
         let database = Database::open(&stack.postgres);
         let directory = Directory::new(&scenario.name);
+        sweep(&stack, &database).await;
         database.run(&scenario.schema).await;
         database.run(&scenario.first_rows).await;
         scenario.open_ledger(&database).await;

@@ -29,7 +29,7 @@ pub struct Source {
     pub schema: Arc<str>,
     /// The table; empty for logical messages.
     pub table: Arc<str>,
-    /// `source.sequence`: LSN of the last commit before (`None` for null) and of the event itself. Without one, the second is `lsn`.
+    /// `source.sequence`: LSN of the last commit before (`None` for null) and of the event itself.
     pub sequence: (Option<u64>, u64),
     /// `source.lsn`
     pub lsn: Option<u64>,
@@ -66,11 +66,8 @@ pub(super) struct Parts {
 impl Parts {
     /// The finished source, or what is missing. The first one leaves its names for the records after it.
     pub(super) fn finish(self, names: &OnceLock<Names>) -> Result<Source, String> {
-        let sequence = match (self.sequence, self.lsn) {
-            (Some(sequence), _) => sequence,
-            (None, Some(lsn)) => (None, lsn),
-            (None, None) => return Err("neither sequence nor lsn".into()),
-        };
+        // `lsn` is no substitute: it goes down between transactions, so a mark made of it would drop what follows.
+        let sequence = self.sequence.ok_or("no sequence")?;
         let ts_us = self.ts_us.or_else(|| self.ts_ms.and_then(|ms| ms.checked_mul(1000))).ok_or("no ts_us")?;
         let source = Source {
             name: self.name.ok_or("no name")?,
