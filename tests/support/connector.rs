@@ -19,7 +19,8 @@ pub struct Connector {
 
 /// What failed tests left behind: connectors, which cost time, and slots, which keep the WAL.
 pub async fn sweep(stack: &Stack, database: &Database) {
-    let list = eventually("Connect lists its connectors", seconds(60), async || http::get(&format!("{}/connectors", stack.connect)).await).await;
+    let list =
+        eventually("Connect lists its connectors", seconds(60), async || http::get(&format!("{}/connectors", stack.connect)).await).await;
     for name in serde_json::from_str::<Vec<String>>(&list).unwrap() {
         if name != SHIPPED {
             Connector { url: format!("{}/connectors/{name}", stack.connect), name, settings: Map::new() }.clean_up(database).await;

@@ -5,12 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-<<<<<<< HEAD
-use super::connector::Connector;
-use super::database::{Database, Load, Written, write};
-=======
 use super::connector::{Connector, sweep};
->>>>>>> e2e
+use super::database::{Database, Load, Written, write};
 use super::engine::Engine;
 use super::kafka;
 use super::ranking::Ranking;
