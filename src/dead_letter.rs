@@ -274,3 +274,185 @@ fn sha256_hex(bytes: &[u8]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::collections::BTreeMap;
+    use std::time::Instant;
+
+    use rdkafka::admin::ResourceSpecifier;
+    use rdkafka::consumer::{BaseConsumer, Consumer as _};
+    use rdkafka::message::{BorrowedMessage, Message as _};
+    use rdkafka::{Offset, TopicPartitionList};
+
+    use super::*;
+
+    fn letters_of(kafka: &str, pipeline: &str) -> DeadLetters {
+        DeadLetters::new(kafka, pipeline, "hook", "streaming.public.orders", Metrics::new().unwrap())
+    }
+
+    fn record(offset: i64, key: Option<&[u8]>, value: Option<&[u8]>) -> Record {
+        let bytes = |bytes: &[u8]| Bytes::copy_from_slice(bytes);
+        Record { partition: 3, offset, timestamp_ms: 1_784_900_000_123, key: key.map(bytes), value: value.map(bytes) }
+    }
+
+    fn headers_of(headers: &impl rdkafka::message::Headers) -> BTreeMap<String, String> {
+        headers.iter().map(|header| (header.key.to_owned(), String::from_utf8(header.value.unwrap().to_vec()).unwrap())).collect()
+    }
+
+    fn headers<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> BTreeMap<String, String> {
+        pairs.into_iter().map(|(key, value)| (format!("highwater-{key}"), value.to_owned())).collect()
+    }
+
+    const COORDINATES: [(&str, &str); 4] =
+        [("topic", "streaming.public.orders"), ("partition", "3"), ("offset", "7"), ("time", "2026-07-24T13:33:20.123000Z")];
+
+    #[test]
+    fn an_entry_is_the_record_and_says_why_and_where() {
+        let letters = letters_of("127.0.0.1:1", "shop");
+        assert_eq!(letters.topic(), "highwater.shop.hook.dead-letters");
+        let error = RowError::new("22012", "division by zero").in_column("share");
+        let letter = DeadLetter::of_row(record(7, Some(b"\xff"), None), "row", error);
+        let entry = letters.entry(&letter);
+        assert_eq!((entry.key, entry.value.as_deref(), entry.fits()), (Some(&b"\xff"[..]), None, true));
+        let why = [("error-class", "row"), ("error-sqlstate", "22012"), ("error-message", "division by zero"), ("column", "share")];
+        assert_eq!(headers_of(&entry.headers), headers(COORDINATES.into_iter().chain(why)));
+    }
+
+    #[test]
+    fn a_message_is_cut_between_characters() {
+        let letter = DeadLetter::new(record(7, None, None), "decode", "ü".repeat(5000));
+        let entry = letters_of("127.0.0.1:1", "shop").entry(&letter).headers;
+        assert_eq!(headers_of(&entry)["highwater-error-message"], "ü".repeat(2048));
+    }
+
+    /// Expected: `head -c 17825792 /dev/zero | tr '\0' a | sha256sum`, the same with 70000 and k.
+    #[test]
+    fn what_does_not_fit_is_told_by_its_sum() {
+        let letters = letters_of("127.0.0.1:1", "shop");
+        let value = vec![b'a'; 17 << 20];
+        for (key_len, kept) in [(10, true), (70_000, false)] {
+            let letter = DeadLetter::new(record(7, Some(&vec![b'k'; key_len]), Some(&value)), "decode", "no JSON");
+            assert!(!letters.entry(&letter).fits());
+            let entry = letters.digest_entry(&letter);
+            assert!(entry.fits());
+            assert_eq!(entry.key.is_some(), kept);
+            let mut expected = serde_json::json!({
+                "topic": "streaming.public.orders", "partition": 3, "offset": 7, "timestamp_ms": 1_784_900_000_123_i64,
+                "value_bytes": 17 << 20, "value_sha256": "2cabb964545c9b0810d9b0ecb9b388f2c48ba7b4b1ff08442a11fe5910bded55",
+            });
+            if !kept {
+                expected["key_bytes"] = 70_000.into();
+                expected["key_sha256"] = "c614ece319c994eec033ffa1dbb71751b72eebdd75f5146832f329a1d2367980".into();
+            }
+            assert_eq!(serde_json::from_slice::<serde_json::Value>(&entry.value.unwrap()).unwrap(), expected);
+            let why = [("error-class", "decode"), ("error-message", "no JSON"), ("value", "sha256")];
+            assert_eq!(headers_of(&entry.headers), headers(COORDINATES.into_iter().chain(why)));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_broker_that_does_not_answer_is_to_be_tried_again() {
+        let letters = letters_of("127.0.0.1:1", "shop");
+        letters.write(&[]).await.unwrap();
+        let letter = DeadLetter::new(record(7, None, None), "decode", "no JSON");
+        assert!(matches!(letters.write(&[letter]).await, Err(Error::Retry(_))));
+        let count = letters.metrics.dead_letters.with_label_values(&["shop", "hook", "decode"]).get();
+        assert_eq!(count, 0);
+    }
+
+    /// Everything in a topic, and the number of its partitions.
+    fn read(kafka: &str, topic: &str, count: usize) -> Vec<rdkafka::message::OwnedMessage> {
+        let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", kafka).set("group.id", "none").create().unwrap();
+        let mut assigned = TopicPartitionList::new();
+        assigned.add_partition_offset(topic, 0, Offset::Beginning).unwrap();
+        consumer.assign(&assigned).unwrap();
+        let (begun, mut all) = (Instant::now(), Vec::new());
+        while all.len() < count && begun.elapsed() < Duration::from_secs(30) {
+            if let Some(message) = consumer.poll(Duration::from_millis(100)) {
+                all.push(message.as_ref().map(BorrowedMessage::detach).unwrap());
+            }
+        }
+        let watermarks = consumer.fetch_watermarks(topic, 0, Duration::from_secs(10)).unwrap();
+        assert_eq!(watermarks, (0, i64::try_from(count).unwrap()));
+        all
+    }
+
+    #[tokio::test]
+    async fn entries_are_in_kafka_when_write_returns() {
+        let Ok(kafka) = std::env::var("HIGHWATER_TEST_KAFKA") else {
+            eprintln!("SKIPPED: HIGHWATER_TEST_KAFKA does not name a broker");
+            return;
+        };
+        // GIVEN records of every shape: without key or value, of the largest size that fits, and of one that does not
+        let pipeline = format!("test-{}-{}", std::process::id(), rand::random::<u32>());
+        let letters = letters_of(&kafka, &pipeline);
+        let largest = vec![b'a'; (16 << 20) - 2000];
+        let records = [
+            record(1, None, None),
+            record(2, Some(b"{\"id\":1}"), Some(b"\x00\xff no JSON")),
+            record(3, Some(b"k"), Some(&largest)),
+            record(4, Some(b"k"), Some(&vec![b'a'; 17 << 20])),
+        ];
+        let dead: Vec<_> = records.iter().map(|record| DeadLetter::new(record.clone(), "decode", "no JSON")).collect();
+
+        // WHEN they are written, twice, the second time by a sink that was started again
+        letters.write(&dead).await.unwrap();
+        letters_of(&kafka, &pipeline).write(&dead).await.unwrap();
+
+        // THEN each is there, twice, as it was or as its sum
+        let topic = letters.topic().to_owned();
+        let (broker, name) = (kafka.clone(), topic.clone());
+        let entries = spawn_blocking(move || read(&broker, &name, 8)).await.unwrap();
+        for record in &records {
+            let offset = record.offset.to_string();
+            let same: Vec<_> = entries.iter().filter(|entry| headers_of(entry.headers().unwrap())["highwater-offset"] == offset).collect();
+            assert_eq!(same.len(), 2, "{offset}");
+            for entry in same {
+                assert_eq!(entry.key(), record.key.as_deref());
+                if record.offset == 4 {
+                    assert!(
+                        String::from_utf8_lossy(entry.payload().unwrap())
+                            .contains("2cabb964545c9b0810d9b0ecb9b388f2c48ba7b4b1ff08442a11fe5910bded55")
+                    );
+                } else {
+                    assert!(entry.payload() == record.value.as_deref(), "{offset}");
+                }
+            }
+        }
+        assert_eq!(letters.metrics.dead_letters.with_label_values(&[&pipeline, "hook", "decode"]).get(), 4);
+
+        // AND the topic keeps them
+        let admin: AdminClient<DefaultClientContext> = letters.config.create().unwrap();
+        let described = admin.describe_configs([&ResourceSpecifier::Topic(&topic)], &AdminOptions::new()).await.unwrap();
+        let setting = |key: &str| described[0].as_ref().unwrap().get(key).unwrap().value.clone().unwrap();
+        assert_eq!(["cleanup.policy", "retention.ms", "max.message.bytes"].map(setting), ["delete", "-1", "16777216"]);
+    }
+
+    /// Expected: `head -c 2000 /dev/zero | tr '\0' b | sha256sum`.
+    #[tokio::test]
+    async fn a_topic_with_a_smaller_limit_gets_the_sum() {
+        let Ok(kafka) = std::env::var("HIGHWATER_TEST_KAFKA") else {
+            eprintln!("SKIPPED: HIGHWATER_TEST_KAFKA does not name a broker");
+            return;
+        };
+        let pipeline = format!("test-{}-{}", std::process::id(), rand::random::<u32>());
+        let letters = letters_of(&kafka, &pipeline);
+        let admin: AdminClient<DefaultClientContext> = letters.config.create().unwrap();
+        let small = NewTopic::new(letters.topic(), 1, TopicReplication::Fixed(1)).set("max.message.bytes", "1500");
+        admin.create_topics([&small], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
+        let dead = [record(1, None, Some(b"fits")), record(2, None, Some(&[b'b'; 2000])), record(3, None, Some(b"fits"))]
+            .map(|record| DeadLetter::new(record, "decode", "no JSON"));
+
+        letters.write(&dead).await.unwrap();
+
+        let topic = letters.topic().to_owned();
+        let entries = spawn_blocking(move || read(&kafka, &topic, 3)).await.unwrap();
+        let of = |offset: &str| entries.iter().find(|entry| headers_of(entry.headers().unwrap())["highwater-offset"] == offset).unwrap();
+        assert!(
+            String::from_utf8_lossy(of("2").payload().unwrap())
+                .contains("d4c6e5ac27e3c25dd200c9efbb07e9018132f434883fa5b700ce00f41363be5b")
+        );
+    }
+}

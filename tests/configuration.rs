@@ -47,8 +47,6 @@ const WRONG: &[(&str, &str, &[&str])] = &[
     ("type = \"webhook\"", "type = \"webhok\"", &["webhok", "webhook"]),
     ("window = \"10m\"", "window = \"ten minutes\"", &["window"]),
     ("window = \"10m\"", "windows = \"10m\"", &["windows"]),
-    ("secret = \"whsec_", "secret = \"hush_", &["secret"]),
-    ("url = \"http://127.0.0.1:1/\"", "url = \"ftp://127.0.0.1/\"", &["url", "http"]),
     ("key = \"k\"\n", "", &["key", "missing"]),
 ];
 
@@ -83,9 +81,14 @@ const CONTRADICTIONS: &[(&str, &str, &[&str])] = &[
     ("select", "SELECT e.id, now() AS t FROM {events} e", &["now"]),
     ("select", "SELECT e.id FROM missing_{events} e", &["missing_"]),
     ("select", "SELECT e.id, e.content_id, e.event_ts, e.device AS engagement_seconds FROM {events} e", &["engagement_seconds"]),
-    ("select", "SELECT e.id, c.id AS content_id, e.event_ts, e.duration_ms AS engagement_seconds FROM {events} e LEFT JOIN {content} c ON c.id = e.content_id",
-     &["append_only"]),
+    (
+        "select",
+        "SELECT e.id, c.id AS content_id, e.event_ts, e.duration_ms AS engagement_seconds FROM {events} e LEFT JOIN {content} c ON c.id = e.content_id",
+        &["append_only"],
+    ),
     ("select", "SELECT e.id, e.event_type || 1 + FROM {events} e", &["select"]),
+    ("secret", "whsec_short", &["secret", "32"]),
+    ("url", "ftp://127.0.0.1/", &["url", "http"]),
     ("tables", "ALTER TABLE {events} REPLICA IDENTITY DEFAULT", &["REPLICA IDENTITY FULL"]),
     ("tables", "ALTER TABLE {events} DROP CONSTRAINT {events}_pkey", &["key"]),
 ];
@@ -100,8 +103,11 @@ async fn what_contradicts_the_database_is_refused() {
         let stack = Stack::running();
         let database = Database::open(&stack.postgres);
         database.run(&scenario.schema).await;
+        let (mut url, mut secret) = ("http://127.0.0.1:1/", SECRET);
         match *what {
             "select" => scenario.select = change.clone(),
+            "url" => url = &change,
+            "secret" => secret = &change,
             _ => database.run(&change).await,
         }
         for table in scenario.tables() {
@@ -109,7 +115,7 @@ async fn what_contradicts_the_database_is_refused() {
         }
         let directory = Directory::new(&scenario.name);
         let file = directory.path().join("pipeline.toml");
-        std::fs::write(&file, scenario.pipeline("http://127.0.0.1:1/", SECRET, &Extra::default())).unwrap();
+        std::fs::write(&file, scenario.pipeline(url, secret, &Extra::default())).unwrap();
         let mut engine = crate::support::engine::Engine::start(directory.path(), "engine", &file);
         let status = engine.ended(seconds(30)).await;
         let said = engine.log();

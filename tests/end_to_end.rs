@@ -62,16 +62,20 @@ async fn run(scenario: Scenario, load: Load, faults: Faults) {
             stage.stack.kill("connect");
             stage.stack.start("connect");
             stage.connector.recovered().await;
+            stage.note("Connect was killed and runs again");
         } else {
             stage.engines[fault as usize % 2].kill_and_restart();
+            stage.note("an engine was killed");
         }
     }
     while let Some(ended) = writers.join_next().await {
         ended.unwrap();
     }
+    stage.note("written");
     stage.wait_ready().await;
+    stage.note("ready");
     stage.assert_exact().await;
-    stage.assert_expiry().await;
+    stage.assert_expiry(load).await;
 
     if !stage.scenario.lookup_changes.is_empty() {
         stage.begin_anew().await;

@@ -74,7 +74,7 @@ async fn a_connector_made_anew_brings_a_snapshot_and_the_ranking_follows_it() {
     stage.begin_anew().await;
     stage.write_all(Load { seed: 34, ..LOAD }).await;
     stage.assert_exact().await;
-    stage.assert_expiry().await;
+    stage.assert_expiry(LOAD).await;
     stage.strike().await;
 }
 

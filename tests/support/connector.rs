@@ -58,11 +58,9 @@ impl Connector {
 
     /// Deletes it; slot, publication and Connect's stored offsets for it stay.
     pub async fn delete(&self) {
-        eventually("the connector is deleted", seconds(60), async || {
-            match http::request(Method::DELETE, &self.url, None).await? {
-                (204 | 404, _) => Ok(()),
-                (status, body) => Err(format!("{status} {body}")),
-            }
+        eventually("the connector is deleted", seconds(60), async || match http::request(Method::DELETE, &self.url, None).await? {
+            (204 | 404, _) => Ok(()),
+            (status, body) => Err(format!("{status} {body}")),
         })
         .await;
     }
@@ -70,11 +68,9 @@ impl Connector {
     /// Deletes it with its stored offsets, its slot and its publication, so that the next one begins with a snapshot.
     pub async fn delete_wholly(&self, database: &Database) {
         let ask = async |method: Method, path: &str, wanted: u16| {
-            eventually(path, seconds(60), async || {
-                match http::request(method.clone(), &format!("{}/{path}", self.url), None).await? {
-                    (status, _) if status == wanted => Ok(()),
-                    (status, body) => Err(format!("{status} {body}")),
-                }
+            eventually(path, seconds(60), async || match http::request(method.clone(), &format!("{}/{path}", self.url), None).await? {
+                (status, _) if status == wanted => Ok(()),
+                (status, body) => Err(format!("{status} {body}")),
             })
             .await;
         };
@@ -86,7 +82,8 @@ impl Connector {
     }
 
     async fn drop_slot(&self, database: &Database) {
-        let drop_slot = format!("SELECT count(pg_drop_replication_slot(slot_name)) FROM pg_replication_slots WHERE slot_name = '{}'", self.name);
+        let drop_slot =
+            format!("SELECT count(pg_drop_replication_slot(slot_name)) FROM pg_replication_slots WHERE slot_name = '{}'", self.name);
         // In use until the walsender has noticed.
         eventually("the slot is dropped", seconds(30), async || database.try_value(&drop_slot).await).await;
         database.run(&format!("DROP PUBLICATION IF EXISTS {}", self.name)).await;

@@ -56,7 +56,7 @@ impl Ranking {
     /// What is there; none before the first epoch is served.
     pub async fn look(&self) -> Option<Seen> {
         let mut connection = self.connection.clone();
-        let value: redis::Value = redis::Script::new(READ).key(&self.sink.key).invoke_async(&mut connection).await.unwrap();
+        let value: redis::Value = redis::cmd("EVAL").arg(READ).arg(1).arg(&self.sink.key).query_async(&mut connection).await.unwrap();
         if let redis::Value::Array(parts) = &value
             && parts.len() == 1
         {

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::connector::Connector;
+use super::database::{Database, Load, Written, write};
 use super::engine::Engine;
 use super::kafka;
-use super::database::{Database, Load, Written, write};
 use super::ranking::Ranking;
 use super::receiver::Receiver;
 use super::scenario::{Extra, Scenario};
@@ -65,6 +65,7 @@ pub struct Stage {
     /// Events at the receiver that earlier comparisons were about.
     pub compared: usize,
     directory: Directory,
+    began: Instant,
 }
 
 impl Stage {
@@ -75,7 +76,7 @@ impl Stage {
 
     /// The same, with more in the pipeline file.
     pub async fn set_with(scenario: Scenario, more: &Extra) -> Self {
-        let stack = Stack::running();
+        let (stack, began) = (Stack::running(), Instant::now());
         let database = Database::open(&stack.postgres);
         let directory = Directory::new(&scenario.name);
         database.run(&scenario.schema).await;
@@ -95,7 +96,8 @@ impl Stage {
         let pipeline = directory.path().join("pipeline.toml");
         std::fs::write(&pipeline, scenario.pipeline(&receiver.url(), SECRET, more)).unwrap();
         let scenario = Arc::new(scenario);
-        Self { engines: Vec::new(), receiver, stack, database, scenario, connector, pipeline, compared: 0, directory }
+        println!("  {:6.1} s  the stage is set for {}", began.elapsed().as_secs_f64(), scenario.name);
+        Self { engines: Vec::new(), receiver, stack, database, scenario, connector, pipeline, compared: 0, directory, began }
     }
 
     /// Starts one more engine.
@@ -138,21 +140,31 @@ impl Stage {
     pub async fn assert_exact(&self) {
         let expected = self.scenario.expected_count(&self.database).await;
         self.receiver.wait_stored(expected + self.compared as u64, seconds(90)).await;
-        self.scenario.assert_received(&self.database, &self.receiver, self.compared).await;
+        self.note(&format!("the receiver holds {expected} events"));
         self.assert_ranking().await;
+        self.scenario.assert_received(&self.database, &self.receiver, self.compared).await;
+        self.note("every event is as Postgres computes it");
     }
 
     /// The ranking, when it has read everything, equals the oracle.
     pub async fn assert_ranking(&self) {
         if let Some(sink) = &self.scenario.ranking {
             let seen = Ranking::open(&self.stack.redis, sink).await.wait_read(&self.stack.kafka, &self.scenario.topic()).await;
-            self.scenario.assert_ranking(&self.database, sink, &seen).await;
+            let members = self.scenario.assert_ranking(&self.database, sink, &seen).await;
+            self.note(&format!("the ranking is exact, {members} members"));
         }
     }
 
-    /// Compares at every step of the window until nothing is left in it; the ranking must be gone with its last row.
-    pub async fn assert_expiry(&self) {
+    /// What a test does, with the time since its stage was set; shown when it fails, or with `--nocapture`.
+    pub fn note(&self, text: &str) {
+        println!("  {:6.1} s  {text}", self.began.elapsed().as_secs_f64());
+    }
+
+    /// Writes rows into the window, then compares at every step of it until nothing is left; the ranking must be gone with its last row.
+    pub async fn assert_expiry(&self, load: Load) {
         let Some(sink) = &self.scenario.ranking else { return };
+        self.write_all(Load { changes: 200, seed: load.seed + 100, ..load }).await;
+        self.assert_ranking().await;
         let ranking = Ranking::open(&self.stack.redis, sink).await;
         let (mut floor_ms, mut steps, mut members) = (0, 0, usize::MAX);
         while members > 0 {
@@ -166,6 +178,7 @@ impl Stage {
             steps += 1;
             assert!(steps < 120, "{members} members are left after {steps} steps of the window");
         }
+        self.note(&format!("exact at {steps} steps of the window, down to nothing"));
         assert!(steps > 5, "the window emptied in {steps} steps: too few to have seen rows expire");
     }
 

@@ -255,7 +255,12 @@ mod tests {
         let one = event(&change(Op::Update), Some(row("a", "1")), Some(row("b", "2"))).unwrap();
         let again = Change { position: Position { first: None, own: 24_023_200 }, run: (1, 1), ..change(Op::Update) };
         let again = template()
-            .event(&Selected { record: &Record { partition: 3, offset: 99, ..record() }, change: &again, before: None, after: Some(row("joined", "3")) })
+            .event(&Selected {
+                record: &Record { partition: 3, offset: 99, ..record() },
+                change: &again,
+                before: None,
+                after: Some(row("joined", "3")),
+            })
             .unwrap();
         assert_eq!(again.unwrap().id, one.id);
 
@@ -277,7 +282,8 @@ mod tests {
 
     #[test]
     fn an_event_is_a_cloudevent_whose_rows_keep_every_digit() {
-        let update = event(&change(Op::Update), Some(row("a \"b\"\n", "8.0030")), Some(row("ü", "123456789012345678901234567890.10"))).unwrap();
+        let update =
+            event(&change(Op::Update), Some(row("a \"b\"\n", "8.0030")), Some(row("ü", "123456789012345678901234567890.10"))).unwrap();
         let expected = concat!(
             r#"{"specversion":"1.0","id":"90c1be43975d781e13f87f7d00601e9b","source":"/highwater/shop","type":"highwater.row.update","#,
             r#""subject":"{\"id\":7}","time":"2026-07-24T13:33:20.123456Z","datacontenttype":"application/json","data":{"op":"update","#,
@@ -321,7 +327,8 @@ mod tests {
                 data
             });
             let as_json = |row: Option<&str>| row.map(|text| serde_json::json!({"id": 7, "said \"so\"": text, "amount": 1}));
-            let expected = expected.map(|(op, before, after)| serde_json::json!({"op": op, "before": as_json(before), "after": as_json(after)}));
+            let expected =
+                expected.map(|(op, before, after)| serde_json::json!({"op": op, "before": as_json(before), "after": as_json(after)}));
             assert_eq!(found, expected, "{op:?} {before:?} {after:?}");
         }
     }

@@ -76,7 +76,14 @@ impl<L: Log> Webhook<L> {
         Self::with_template(config, place, template, topic, log, metrics)
     }
 
-    fn with_template(config: &WebhookConfig, place: Place<'_>, template: Template, topic: String, log: L, metrics: Metrics) -> Result<Self, Error> {
+    fn with_template(
+        config: &WebhookConfig,
+        place: Place<'_>,
+        template: Template,
+        topic: String,
+        log: L,
+        metrics: Metrics,
+    ) -> Result<Self, Error> {
         Ok(Self {
             endpoint: Endpoint::new(config, place.pipeline, place.sink, metrics)?,
             template,
@@ -117,23 +124,35 @@ impl<L: Log> Webhook<L> {
     fn resumed(&self, partition: i32, (next, metadata): &(i64, String), (low, high): (i64, i64)) -> Result<Progress, Error> {
         let reset = |to: &str| {
             let (group, topic) = (&self.group, &self.topic);
-            format!("stop every engine of this pipeline and run kafka-consumer-groups --group {group} --topic {topic}:{partition} --reset-offsets --to-{to} --execute")
+            format!(
+                "stop every engine of this pipeline and run kafka-consumer-groups --group {group} --topic {topic}:{partition} --reset-offsets --to-{to} --execute"
+            )
         };
         if *next < low {
             let lost = low - next;
             return Err(Error::Stop {
-                message: format!("the retention of {} removed {lost} records of partition {partition} before they were delivered (offset {next} of {low})", self.topic),
+                message: format!(
+                    "the retention of {} removed {lost} records of partition {partition} before they were delivered (offset {next} of {low})",
+                    self.topic
+                ),
                 remedy: format!("raise the topic's retention; to go on without them, {}", reset("earliest")),
             });
         }
         if *next > high {
             return Err(Error::Stop {
-                message: format!("{} ends at offset {high} of partition {partition}, before what was delivered ({next}): it was created anew or lost records", self.topic),
+                message: format!(
+                    "{} ends at offset {high} of partition {partition}, before what was delivered ({next}): it was created anew or lost records",
+                    self.topic
+                ),
                 remedy: format!("to begin at its start, {}", reset("earliest")),
             });
         }
         let mark = Mark::decode(metadata).unwrap_or_else(|| {
-            warn!(group = self.group, partition, "the metadata of the committed offset cannot be read; what was sent again before it cannot be told, the receiver's ids can");
+            warn!(
+                group = self.group,
+                partition,
+                "the metadata of the committed offset cannot be read; what was sent again before it cannot be told, the receiver's ids can"
+            );
             Mark::default()
         });
         Ok(Progress { next: *next, mark })
@@ -195,7 +214,10 @@ impl<L: Log> Sink for Webhook<L> {
 
     /// Events know no boundaries ([`Policy::Events`]), so nobody calls this.
     async fn begin(&self, _: Boundary) -> Result<(), Error> {
-        Err(Error::Stop { message: "a webhook has no epochs to begin".to_owned(), remedy: "report this as a defect of highwater".to_owned() })
+        Err(Error::Stop {
+            message: "a webhook has no epochs to begin".to_owned(),
+            remedy: "report this as a defect of highwater".to_owned(),
+        })
     }
 
     /// Nothing happens to an endpoint while no events arrive.

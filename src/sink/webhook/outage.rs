@@ -85,8 +85,13 @@ impl Watch<'_> {
         if state.since.is_none() {
             state.since = Some(Instant::now());
             outage.alarm(true);
-            warn!(pipeline = outage.pipeline, sink = outage.sink, endpoint = outage.endpoint, reason,
-                "the webhook endpoint does not take events; trying again until it does");
+            warn!(
+                pipeline = outage.pipeline,
+                sink = outage.sink,
+                endpoint = outage.endpoint,
+                reason,
+                "the webhook endpoint does not take events; trying again until it does"
+            );
         }
     }
 
@@ -103,8 +108,14 @@ impl Watch<'_> {
         if let Some(since) = state.since.take() {
             outage.alarm(false);
             let (tries, seconds) = (std::mem::take(&mut state.tries), since.elapsed().as_secs_f64());
-            info!(pipeline = outage.pipeline, sink = outage.sink, endpoint = outage.endpoint, tries, seconds,
-                "the webhook endpoint takes events again");
+            info!(
+                pipeline = outage.pipeline,
+                sink = outage.sink,
+                endpoint = outage.endpoint,
+                tries,
+                seconds,
+                "the webhook endpoint takes events again"
+            );
         }
     }
 }
