@@ -1,6 +1,7 @@
 //! `highwater`: arguments -> configuration -> telemetry -> run -> exit code.
 //!
-//! Exit codes: 0 after a clean end, 1 when every lane has stopped, 2 when the configuration or its surroundings contradict themselves.
+//! Exit codes: 0 after a clean end, 1 when every lane has stopped (`check`: when `run` would wait), 2 when the configuration or its
+//! surroundings contradict themselves.
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -9,9 +10,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use highwater::check::{self, State};
 use highwater::telemetry::{self, LogFormat};
-use highwater::{config, pipeline};
+use highwater::{check, config, pipeline};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{error, info};
@@ -89,13 +89,13 @@ async fn check_all(paths: &[PathBuf]) -> ExitCode {
         Ok(configs) => configs,
         Err(code) => return code,
     };
-    let mut fine = true;
+    let mut code = 0;
     for config in &configs {
         let report = check::check(config).await;
         print!("{}", report.render(std::io::stdout().is_terminal()));
-        fine &= report.state() <= State::Warning;
+        code = code.max(report.exit_code());
     }
-    if fine { ExitCode::SUCCESS } else { ExitCode::from(2) }
+    ExitCode::from(code)
 }
 
 async fn replay(path: PathBuf, sink: &str) -> ExitCode {

@@ -154,6 +154,10 @@ impl Settings<'_> {
                 self.fail(key, "without a schema times cannot be told from it", "set time.precision.mode=adaptive");
             }
         }
+        let is_short_time = |ty: &Type| matches!(ty, Type::Time(Some(0..=3)));
+        if has(&is_short_time) && schemaless && self.get(key, "").is_some() && self.is(key, "adaptive", &["adaptive_time_microseconds"]) {
+            self.fail(key, "without a schema time(0) to time(3) would be read as milliseconds", "set time.precision.mode=adaptive");
+        }
         let key = "interval.handling.mode";
         if has(&|ty| matches!(ty, Type::Interval)) && !self.is(key, "numeric", &["string"]) {
             self.fail(key, "intervals would lose their months and days", "set interval.handling.mode=string");

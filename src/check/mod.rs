@@ -86,6 +86,13 @@ async fn plan(config: &PipelineConfig, database: &Database, facts: &mut Vec<Fact
             return Ok(None);
         }
     };
+    let lost = plan.source_columns.iter().filter_map(|column| Some((&column.name, highwater_sql::decode::lost(&column.ty)?)));
+    let lost: Vec<_> =
+        lost.map(|(name, why)| Fact::failed("select", format!("column {name}: {why}"), "leave the column out of the SELECT")).collect();
+    if !lost.is_empty() {
+        facts.extend(lost);
+        return Ok(None);
+    }
     let wrong = match catalog::describe(database, sql).await? {
         Ok(columns) => difference(&plan, &columns),
         Err(error) => Some(refused(config, &error, None)),

@@ -70,11 +70,6 @@ impl Report {
         self.facts.iter().map(|fact| fact.state).max().unwrap_or(State::Ok)
     }
 
-    /// Nothing contradicts; something may have to be waited for.
-    pub fn is_fine(&self) -> bool {
-        self.state() < State::Failed
-    }
-
     /// What `highwater check` ends with: 0 when it can run now, 1 when it would wait, 2 when it would refuse.
     pub fn exit_code(&self) -> u8 {
         match self.state() {
@@ -158,7 +153,7 @@ FAILED   select    ERROR:  x
             report.render(true).replace("\x1b[32m", "").replace("\x1b[36m", "").replace("\x1b[1;31m", "").replace("\x1b[0m", ""),
             expected
         );
-        assert_eq!((report.state(), report.is_fine(), report.exit_code()), (State::Failed, false, 2));
+        assert_eq!((report.state(), report.exit_code()), (State::Failed, 2));
         assert_eq!(report.waiting_for(), "kafka: topic a.b.c does not exist");
     }
 }
