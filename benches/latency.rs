@@ -196,7 +196,10 @@ async fn measure(rate: u32, seconds: u32) {
     let seen = seen.lock().unwrap().clone();
     let counts = [&arrivals, &seen, &received].map(|moments| moments.range(from..).count());
     let [bare, redis, receiver] = [&arrivals, &seen, &received].map(|moments| percentiles(&commits, moments, from));
-    println!("\n{rate} rows/s for {seconds} s, ms from commit {:>9} {:>8} {:>8} {:>8}   (rows seen: {counts:?})", "p50", "p90", "p99", "max");
+    println!(
+        "\n{rate} rows/s for {seconds} s, ms from commit {:>9} {:>8} {:>8} {:>8}   (rows seen: {counts:?})",
+        "p50", "p90", "p99", "max"
+    );
     line("bare consumer of the topic", bare);
     line("visible in Redis", redis);
     line("stored at the receiver", receiver);

@@ -153,13 +153,12 @@ impl<S: Sink> Lane<S> {
 
     /// Starts what can start, in the order of the data. Returns when to look again if nothing happens.
     fn advance(&mut self) -> Result<Instant, Error> {
-        if self.selecting.is_none() && self.ready.len() < READY_MAX {
-            if let Some(fetched) = self.fetched.pop_front() {
-                self.parts.source.credit();
-                let judged = self.judge(fetched)?;
-                let select = Arc::clone(&self.parts.select);
-                self.selecting = Some(tokio::spawn(async move { select.run(judged).await }));
-            }
+        let room = self.selecting.is_none() && self.ready.len() < READY_MAX;
+        if let Some(fetched) = room.then(|| self.fetched.pop_front()).flatten() {
+            self.parts.source.credit();
+            let judged = self.judge(fetched)?;
+            let select = Arc::clone(&self.parts.select);
+            self.selecting = Some(tokio::spawn(async move { select.run(judged).await }));
         }
         self.filled.fill(&mut self.ready, &*self.parts.sink);
         Ok(self.start_call())

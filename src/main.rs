@@ -1,6 +1,7 @@
 //! `highwater`: arguments -> configuration -> telemetry -> run -> exit code.
 //!
-//! Exit codes: 0 after a clean end, 1 when every lane has stopped, 2 when the configuration or its surroundings contradict themselves.
+//! Exit codes: 0 after a clean end, 1 when every lane has stopped (`check`: when `run` would wait), 2 when the configuration or its
+//! surroundings contradict themselves.
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -10,8 +11,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use highwater::telemetry::{self, LogFormat};
-use highwater::check::{self, State};
-use highwater::{config, pipeline};
+use highwater::{check, config, pipeline};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{error, info};
@@ -33,6 +33,14 @@ enum Command {
         /// Pipeline files.
         #[arg(required = true)]
         pipelines: Vec<PathBuf>,
+    },
+    /// Begin a ranking anew from what the topic still holds; running engines follow, readers see the old one until the new one is complete.
+    Replay {
+        /// Pipeline file.
+        pipeline: PathBuf,
+        /// The ranking's name in the file; `ranking` if it has none.
+        #[arg(long, default_value = "ranking")]
+        sink: String,
     },
 }
 
@@ -62,6 +70,7 @@ fn main() -> ExitCode {
     };
     let code = match Arguments::parse().command {
         Command::Check { pipelines } => runtime.block_on(check_all(&pipelines)),
+        Command::Replay { pipeline, sink } => runtime.block_on(replay(pipeline, &sink)),
         Command::Run(arguments) => runtime.block_on(run(arguments)),
     };
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -80,13 +89,28 @@ async fn check_all(paths: &[PathBuf]) -> ExitCode {
         Ok(configs) => configs,
         Err(code) => return code,
     };
-    let mut fine = true;
+    let mut code = 0;
     for config in &configs {
         let report = check::check(config).await;
         print!("{}", report.render(std::io::stdout().is_terminal()));
-        fine &= report.state() <= State::Warning;
+        code = code.max(report.exit_code());
     }
-    if fine { ExitCode::SUCCESS } else { ExitCode::from(2) }
+    ExitCode::from(code)
+}
+
+async fn replay(path: PathBuf, sink: &str) -> ExitCode {
+    let configs = match load(&[path]) {
+        Ok(configs) => configs,
+        Err(code) => return code,
+    };
+    for config in &configs {
+        if let Err(error) = pipeline::replay(config, sink).await {
+            eprintln!("error: {error}");
+            return ExitCode::from(error.exit_code());
+        }
+        println!("{}/{sink}: a new epoch begins; engines that run build it and swap when it is complete", config.name);
+    }
+    ExitCode::SUCCESS
 }
 
 async fn run(arguments: Run) -> ExitCode {

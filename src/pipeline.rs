@@ -103,7 +103,11 @@ pub async fn run(configs: Vec<PipelineConfig>, options: Options, mut shutdown: w
 }
 
 /// The checked plan, once nothing that can heal stands in the way; none when the process is to end before.
-async fn wait_until_fine(config: &PipelineConfig, status: &Status, shutdown: &mut watch::Receiver<bool>) -> Result<Option<Arc<Plan>>, Error> {
+async fn wait_until_fine(
+    config: &PipelineConfig,
+    status: &Status,
+    shutdown: &mut watch::Receiver<bool>,
+) -> Result<Option<Arc<Plan>>, Error> {
     let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
     let mut waited_for = String::new();
     loop {
@@ -138,6 +142,36 @@ async fn wait_until_fine(config: &PipelineConfig, status: &Status, shutdown: &mu
     }
 }
 
+/// Begins a ranking anew. Engines that run find that the progress moved, and build the new epoch.
+pub async fn replay(config: &PipelineConfig, sink: &str) -> Result<(), Error> {
+    let refused = |reason: String| Error::Start(config.name.clone(), reason);
+    let found = config.sinks.iter().find(|s| s.name() == sink);
+    let Some(SinkConfig::RedisRanking(ranking)) = found else {
+        return Err(refused(format!(
+            "{sink:?} is not a ranking of this pipeline; a webhook is replayed by resetting the offsets of its consumer group"
+        )));
+    };
+    let report = check::check(config).await;
+    let Some(plan) = report.plan.filter(|_| report.facts.iter().all(|fact| fact.state <= State::Warning)) else {
+        return Err(refused("its check is not fine; see `highwater check`".to_owned()));
+    };
+    let metrics = Metrics::new().map_err(|e| refused(e.to_string()))?;
+    let topic = config.topic(&plan.source.schema, &plan.source.name);
+    let log = KafkaLog::open(&config.source.kafka, &group(config, sink), &topic).map_err(|e| refused(e.to_string()))?;
+    let lane = Arc::new(LaneMetrics::new(metrics, &config.name, sink));
+    let ranking = Ranking::new(ranking, &plan, &config.select.sql, log, lane).map_err(|problems| refused(lines(&problems)))?;
+    ranking.replay().await.map_err(|e| refused(e.to_string()))
+}
+
+/// The consumer group of a lane.
+fn group(config: &PipelineConfig, sink: &str) -> String {
+    format!("highwater.{}.{sink}", config.name)
+}
+
+fn lines(problems: &[Problem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
 /// Waits for every lane. Lanes end by themselves only when going on would be wrong.
 async fn all_ended(lanes: Vec<oneshot::Receiver<Result<(), sink::Error>>>, shutdown: &watch::Receiver<bool>) -> Result<(), Error> {
     let mut stopped = false;
@@ -167,7 +201,7 @@ impl Pipeline<'_> {
         let mut lanes = Vec::new();
         for sink in &config.sinks {
             let name = sink.name();
-            let group = format!("highwater.{}.{name}", config.name);
+            let group = group(config, name);
             let topic = config.topic(&self.plan.source.schema, &self.plan.source.name);
             let log = KafkaLog::open(&config.source.kafka, &group, &topic).map_err(|e| e.to_string())?;
             let metrics = Arc::new(LaneMetrics::new(self.metrics.clone(), &config.name, name));
@@ -185,8 +219,7 @@ impl Pipeline<'_> {
 
 impl Pipeline<'_> {
     fn ranking(&self, config: &RankingConfig, log: KafkaLog, metrics: &Arc<LaneMetrics>) -> Result<Ranking<KafkaLog>, String> {
-        let problems = |problems: Vec<Problem>| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-        Ranking::new(config, &self.plan, &self.config.select.sql, log, metrics.clone()).map_err(problems)
+        Ranking::new(config, &self.plan, &self.config.select.sql, log, metrics.clone()).map_err(|problems| lines(&problems))
     }
 
     fn webhook(&self, config: &WebhookConfig, sink: &str, log: KafkaLog) -> Result<Webhook<KafkaLog>, String> {

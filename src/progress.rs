@@ -325,7 +325,9 @@ mod tests {
 
     #[test]
     fn a_greater_boundary_begins_and_a_smaller_or_equal_one_does_not() {
-        let judge = |change: &Change, boundary| decide(change, 100, RANKING, boundary, &mut Mark::default());
+        fn judge(change: &Change, boundary: Option<&Boundary>) -> Verdict {
+            decide(change, 100, RANKING, boundary, &mut Mark::default())
+        }
         let begun = |verdict| matches!(verdict, Verdict::Begin(_));
         assert!(begun(judge(&row(100, 7, 1), None)));
         assert!(begun(judge(&row(100, 8, 1), Some(&run(100, 7, 0)))), "started again: same LSN, later transaction");

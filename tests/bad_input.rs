@@ -69,7 +69,8 @@ async fn ten_megabytes_pass_and_what_does_not_fit_is_parked_as_its_hash() {
 
     // GIVEN a row of ten megabytes, and its end
     let events = &stage.scenario.source;
-    let insert = format!("INSERT INTO {events} (id, event_type, duration_ms, device) VALUES (-7, 'play', 1000, repeat('0123456789', 1000000))");
+    let insert =
+        format!("INSERT INTO {events} (id, event_type, duration_ms, device) VALUES (-7, 'play', 1000, repeat('0123456789', 1000000))");
     stage.database.run(&insert).await;
     stage.assert_exact().await;
     stage.database.run(&format!("DELETE FROM {events} WHERE id = -7")).await;

@@ -81,8 +81,11 @@ const CONTRADICTIONS: &[(&str, &str, &[&str])] = &[
     ("select", "SELECT e.id, now() AS t FROM {events} e", &["now"]),
     ("select", "SELECT e.id FROM missing_{events} e", &["missing_"]),
     ("select", "SELECT e.id, e.content_id, e.event_ts, e.device AS engagement_seconds FROM {events} e", &["engagement_seconds"]),
-    ("select", "SELECT e.id, c.id AS content_id, e.event_ts, e.duration_ms AS engagement_seconds FROM {events} e LEFT JOIN {content} c ON c.id = e.content_id",
-     &["append_only"]),
+    (
+        "select",
+        "SELECT e.id, c.id AS content_id, e.event_ts, e.duration_ms AS engagement_seconds FROM {events} e LEFT JOIN {content} c ON c.id = e.content_id",
+        &["append_only"],
+    ),
     ("select", "SELECT e.id, e.event_type || 1 + FROM {events} e", &["select"]),
     ("secret", "whsec_short", &["secret", "32"]),
     ("url", "ftp://127.0.0.1/", &["url", "http"]),

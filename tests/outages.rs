@@ -116,7 +116,8 @@ async fn a_flushed_redis_is_filled_again() {
     let keys: Vec<String> = redis::cmd("KEYS").arg(format!("*{key}*")).query_async(&mut connection).await.unwrap();
     let _: () = redis::cmd("DEL").arg(&keys).query_async(&mut connection).await.unwrap();
     eventually("a new epoch is served", seconds(30), async || {
-        let exists: bool = redis::cmd("EXISTS").arg(format!("{{{key}}}:state")).query_async(&mut connection).await.map_err(|e| e.to_string())?;
+        let exists: bool =
+            redis::cmd("EXISTS").arg(format!("{{{key}}}:state")).query_async(&mut connection).await.map_err(|e| e.to_string())?;
         exists.then_some(()).ok_or_else(|| "no state".to_owned())
     })
     .await;

@@ -73,7 +73,9 @@ fn every_pipeline_that_is_shown_can_be_read() {
         let text = fs::read_to_string(root().join(document)).unwrap_or_default();
         let blocks = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
         // A whole pipeline has a name; a block without one shows a section.
-        shown.extend(blocks.filter(|block| block.contains("[source]") && block.contains("name")).map(|block| (document.into(), block.to_owned())));
+        shown.extend(
+            blocks.filter(|block| block.contains("[source]") && block.contains("name")).map(|block| (document.into(), block.to_owned())),
+        );
     }
     assert!(!shown.is_empty());
     for (place, text) in shown {

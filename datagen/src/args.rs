@@ -73,13 +73,9 @@ fn duration(text: &str) -> Result<Duration, String> {
         "h" => 3_600_000,
         _ => return Err("a whole number with its unit is needed: ms, s, m or h".into()),
     };
-    let count: u64 = digits
-        .parse()
-        .map_err(|_| format!("'{digits}' is no whole number"))?;
+    let count: u64 = digits.parse().map_err(|_| format!("'{digits}' is no whole number"))?;
     let millis = count.checked_mul(millis_each).filter(|millis| *millis > 0);
-    millis
-        .map(Duration::from_millis)
-        .ok_or_else(|| "out of range".into())
+    millis.map(Duration::from_millis).ok_or_else(|| "out of range".into())
 }
 
 #[cfg(test)]
@@ -93,17 +89,7 @@ mod tests {
         assert_eq!(duration("60s").unwrap(), Duration::from_secs(60));
         assert_eq!(duration("10m").unwrap(), Duration::from_secs(600));
         assert_eq!(duration("2h").unwrap(), Duration::from_secs(7200));
-        for bad in [
-            "",
-            "60",
-            "s",
-            "1.5s",
-            "-1s",
-            "0s",
-            "1d",
-            "s60",
-            "18446744073709551615h",
-        ] {
+        for bad in ["", "60", "s", "1.5s", "-1s", "0s", "1d", "s60", "18446744073709551615h"] {
             assert!(duration(bad).is_err(), "{bad}");
         }
     }
@@ -112,32 +98,11 @@ mod tests {
     fn the_command_line_of_the_readme_parses_and_bad_values_do_not() {
         let parse = |line: &str| Args::try_parse_from(line.split(' '));
         let url = "--database-url postgres://localhost/x";
-        let line = format!(
-            "datagen engagement --rate 20 --duration 60s --updates 0.02 --deletes 0.01 --seed 7 {url}"
-        );
-        let Args {
-            demo: Demo::Engagement(settings),
-        } = parse(&line).unwrap();
-        assert_eq!(
-            (
-                settings.rate,
-                settings.updates,
-                settings.deletes,
-                settings.seed
-            ),
-            (20.0, 0.02, 0.01, Some(7))
-        );
-        for bad in [
-            "--rate 0",
-            "--rate nan",
-            "--rate inf",
-            "--updates 0.6",
-            "--deletes -0.1",
-        ] {
-            assert!(
-                parse(&format!("datagen engagement {bad} {url}")).is_err(),
-                "{bad}"
-            );
+        let line = format!("datagen engagement --rate 20 --duration 60s --updates 0.02 --deletes 0.01 --seed 7 {url}");
+        let Args { demo: Demo::Engagement(settings) } = parse(&line).unwrap();
+        assert_eq!((settings.rate, settings.updates, settings.deletes, settings.seed), (20.0, 0.02, 0.01, Some(7)));
+        for bad in ["--rate 0", "--rate nan", "--rate inf", "--updates 0.6", "--deletes -0.1"] {
+            assert!(parse(&format!("datagen engagement {bad} {url}")).is_err(), "{bad}");
         }
     }
 }

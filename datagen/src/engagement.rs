@@ -14,10 +14,7 @@ use tokio::time::{Instant, sleep_until};
 const RECENT_EVENTS_MAX: usize = 1_000;
 
 /// Writes until `stop` is ready or the time is over, then sums up. An `Err` is what waiting does not heal.
-pub async fn run(
-    settings: &Settings,
-    mut stop: Pin<&mut impl Future<Output = ()>>,
-) -> anyhow::Result<()> {
+pub async fn run(settings: &Settings, mut stop: Pin<&mut impl Future<Output = ()>>) -> anyhow::Result<()> {
     let seed = settings.seed.unwrap_or_else(|| rand::rng().random());
     let mut generator = tokio::select! {
         generator = Generator::start(settings, seed) => generator?,
@@ -70,24 +67,14 @@ impl<'a> Generator<'a> {
     async fn start(settings: &'a Settings, seed: u64) -> anyhow::Result<Self> {
         let mut database = Database::connect(&settings.database_url).await?;
         let content = content(&mut database).await?;
-        let audience = Audience::new(content, seed)
-            .context("the table content is empty; apply init-db/*.sql first")?;
+        let audience = Audience::new(content, seed).context("the table content is empty; apply init-db/*.sql first")?;
         let rng = StdRng::seed_from_u64(!seed);
-        Ok(Self {
-            settings,
-            database,
-            audience,
-            rng,
-            recent: Vec::new(),
-            counts: Counts::default(),
-        })
+        Ok(Self { settings, database, audience, rng, recent: Vec::new(), counts: Counts::default() })
     }
 
     /// One change in one transaction.
     async fn change(&mut self) -> anyhow::Result<Outcome<()>> {
-        let Settings {
-            updates, deletes, ..
-        } = *self.settings;
+        let Settings { updates, deletes, .. } = *self.settings;
         let draw: f64 = self.rng.random();
         if self.recent.is_empty() || draw >= updates + deletes {
             return self.insert().await;
@@ -95,12 +82,7 @@ impl<'a> Generator<'a> {
         let index = self.rng.random_range(0..self.recent.len());
         let (counted, outcome) = if draw < updates {
             let duration_ms = self.rng.random_range(1_000..600_000);
-            (
-                &mut self.counts.updates,
-                self.database
-                    .update(self.recent[index], duration_ms)
-                    .await?,
-            )
+            (&mut self.counts.updates, self.database.update(self.recent[index], duration_ms).await?)
         } else {
             let id = self.recent.swap_remove(index);
             (&mut self.counts.deletes, self.database.delete(id).await?)

@@ -19,9 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let Args {
-        demo: Demo::Engagement(settings),
-    } = Args::parse();
+    let Args { demo: Demo::Engagement(settings) } = Args::parse();
     let end = match stop_signal() {
         Ok(stop) => engagement::run(&settings, std::pin::pin!(stop)).await,
         Err(error) => Err(error.into()),

@@ -13,11 +13,7 @@ pub struct Pace {
 impl Pace {
     /// The first change is due at `origin`.
     pub fn new(origin: Instant, changes_per_second: f64) -> Self {
-        Self {
-            origin,
-            changes_per_second,
-            due: 0,
-        }
+        Self { origin, changes_per_second, due: 0 }
     }
 
     /// When the next change is due; in the past while behind.
@@ -63,9 +59,6 @@ mod tests {
         pace.next();
         let back = origin + Duration::from_secs(100);
         pace.resume(back);
-        assert_eq!(
-            [pace.next(), pace.next()],
-            [back, back + Duration::from_millis(100)]
-        );
+        assert_eq!([pace.next(), pace.next()], [back, back + Duration::from_millis(100)]);
     }
 }

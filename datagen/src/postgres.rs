@@ -32,14 +32,9 @@ pub struct Database {
 impl Database {
     /// Waits until Postgres answers, with one line if it does not at once. Fails only on what waiting does not heal.
     pub async fn connect(url: &str) -> anyhow::Result<Self> {
-        let options: PgConnectOptions = url
-            .parse()
-            .map_err(|_| anyhow::anyhow!("DATABASE_URL is no postgres:// address"))?;
+        let options: PgConnectOptions = url.parse().map_err(|_| anyhow::anyhow!("DATABASE_URL is no postgres:// address"))?;
         let connection = connect_patiently(&options).await?;
-        Ok(Self {
-            options,
-            connection,
-        })
+        Ok(Self { options, connection })
     }
 
     /// After an outage: the same wait, on a new connection.
@@ -53,9 +48,7 @@ impl Database {
         let sql = "SELECT id::text, content_type = 'newsletter' AS is_text, length_seconds FROM content ORDER BY slug COLLATE \"C\"";
         let rows = sqlx::query(sql).fetch_all(&mut self.connection);
         match outcome(timeout(ANSWER_TIMEOUT, rows).await)? {
-            Outcome::Done(rows) => Ok(Outcome::Done(
-                rows.iter().map(content).collect::<Result<_, _>>()?,
-            )),
+            Outcome::Done(rows) => Ok(Outcome::Done(rows.iter().map(content).collect::<Result<_, _>>()?)),
             Outcome::Outage => Ok(Outcome::Outage),
         }
     }
@@ -78,20 +71,15 @@ impl Database {
     /// Corrects how long an event took, if it was one that took time; tells the number of rows changed.
     pub async fn update(&mut self, id: i64, duration_ms: i32) -> anyhow::Result<Outcome<u64>> {
         let sql = "UPDATE engagement_events SET duration_ms = $2 WHERE id = $1 AND duration_ms IS NOT NULL";
-        self.execute(sqlx::query(sql).bind(id).bind(duration_ms))
-            .await
+        self.execute(sqlx::query(sql).bind(id).bind(duration_ms)).await
     }
 
     /// Deletes an event, as when somebody withdraws consent; tells the number of rows deleted.
     pub async fn delete(&mut self, id: i64) -> anyhow::Result<Outcome<u64>> {
-        self.execute(sqlx::query("DELETE FROM engagement_events WHERE id = $1").bind(id))
-            .await
+        self.execute(sqlx::query("DELETE FROM engagement_events WHERE id = $1").bind(id)).await
     }
 
-    async fn execute(
-        &mut self,
-        query: Query<'_, Postgres, PgArguments>,
-    ) -> anyhow::Result<Outcome<u64>> {
+    async fn execute(&mut self, query: Query<'_, Postgres, PgArguments>) -> anyhow::Result<Outcome<u64>> {
         let done = query.execute(&mut self.connection);
         Ok(match outcome(timeout(ANSWER_TIMEOUT, done).await)? {
             Outcome::Done(done) => Outcome::Done(done.rows_affected()),
@@ -106,10 +94,7 @@ async fn connect_patiently(options: &PgConnectOptions) -> anyhow::Result<PgConne
         match timeout(ANSWER_TIMEOUT, options.connect()).await {
             Ok(Ok(connection)) => {
                 if let Some(since) = waiting_since {
-                    eprintln!(
-                        "postgres is back after {:.1} s",
-                        Instant::now().duration_since(since).as_secs_f64()
-                    );
+                    eprintln!("postgres is back after {:.1} s", Instant::now().duration_since(since).as_secs_f64());
                 }
                 return Ok(connection);
             }
@@ -118,11 +103,7 @@ async fn connect_patiently(options: &PgConnectOptions) -> anyhow::Result<PgConne
             }
             Ok(Err(_)) | Err(_) => {
                 if waiting_since.is_none() {
-                    eprintln!(
-                        "waiting for postgres at {}:{}",
-                        options.get_host(),
-                        options.get_port()
-                    );
+                    eprintln!("waiting for postgres at {}:{}", options.get_host(), options.get_port());
                     waiting_since = Some(Instant::now());
                 }
             }
@@ -140,9 +121,7 @@ fn content(row: &PgRow) -> anyhow::Result<Content> {
     })
 }
 
-fn outcome<T>(
-    answer: Result<Result<T, sqlx::Error>, tokio::time::error::Elapsed>,
-) -> anyhow::Result<Outcome<T>> {
+fn outcome<T>(answer: Result<Result<T, sqlx::Error>, tokio::time::error::Elapsed>) -> anyhow::Result<Outcome<T>> {
     match answer {
         Ok(Ok(value)) => Ok(Outcome::Done(value)),
         Err(_) => Ok(Outcome::Outage),
@@ -157,18 +136,13 @@ fn outcome<T>(
 fn heals(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => true,
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-            ["08", "53", "57", "25006"]
-                .iter()
-                .any(|class| code.starts_with(class))
-        }),
+        sqlx::Error::Database(error) => {
+            error.code().is_some_and(|code| ["08", "53", "57", "25006"].iter().any(|class| code.starts_with(class)))
+        }
         _ => false,
     }
 }
 
 fn missing_table(error: &sqlx::Error) -> bool {
-    error
-        .as_database_error()
-        .and_then(|error| error.code())
-        .is_some_and(|code| code == "42P01")
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "42P01")
 }

@@ -15,8 +15,8 @@ const USERS: usize = 2_000;
 const POPULARITY_EXPONENT: f64 = 1.1;
 /// Devices, each as often as it is listed.
 const DEVICES: [&str; 20] = [
-    "ios", "ios", "ios", "ios", "ios", "ios", "ios", "android", "android", "android", "android",
-    "android", "android", "web", "web", "web", "web", "tv", "tv", "speaker",
+    "ios", "ios", "ios", "ios", "ios", "ios", "ios", "android", "android", "android", "android", "android", "android", "web", "web", "web",
+    "web", "tv", "tv", "speaker",
 ];
 
 /// A row of `content`, as far as it matters here.
@@ -107,21 +107,8 @@ impl Audience {
         let mut rng = StdRng::seed_from_u64(seed);
         content.shuffle(&mut rng);
         let popularity = Zipf::new(content.len(), POPULARITY_EXPONENT)?;
-        let users = (0..USERS)
-            .map(|_| {
-                uuid::Builder::from_random_bytes(rng.random())
-                    .into_uuid()
-                    .to_string()
-            })
-            .collect();
-        let mut audience = Self {
-            rng,
-            content,
-            popularity,
-            users,
-            sessions: Vec::new(),
-            sessions_begun: 0,
-        };
+        let users = (0..USERS).map(|_| uuid::Builder::from_random_bytes(rng.random()).into_uuid().to_string()).collect();
+        let mut audience = Self { rng, content, popularity, users, sessions: Vec::new(), sessions_begun: 0 };
         for _ in 0..OPEN_SESSIONS {
             let session = audience.begin_session();
             audience.sessions.push(session);
@@ -142,25 +129,16 @@ impl Audience {
 
     fn begin_session(&mut self) -> Session {
         let content = self.content[self.popularity.sample(&mut self.rng)].clone();
-        let browses = self
-            .rng
-            .random_bool(if content.is_text { 0.8 } else { 0.3 });
+        let browses = self.rng.random_bool(if content.is_text { 0.8 } else { 0.3 });
         self.sessions_begun += 1;
         Session {
             number: self.sessions_begun,
             user_id: self.users[self.rng.random_range(0..USERS)].clone(),
             device: DEVICES[self.rng.random_range(0..DEVICES.len())],
-            phase: if browses {
-                Phase::Browsing
-            } else {
-                Phase::Stopped
-            },
+            phase: if browses { Phase::Browsing } else { Phase::Stopped },
             events: 0,
             position_ms: 0,
-            end_ms: content
-                .length_ms
-                .filter(|length| *length > 0)
-                .unwrap_or_else(|| self.rng.random_range(60_000..3_600_000)),
+            end_ms: content.length_ms.filter(|length| *length > 0).unwrap_or_else(|| self.rng.random_range(60_000..3_600_000)),
             content,
         }
     }
@@ -175,9 +153,7 @@ impl Session {
                 (EventType::Click, None, stays.then_some(Phase::Stopped))
             }
             Phase::Stopped => self.play(rng, EventType::Play, Some(Phase::Playing)),
-            Phase::Playing if rng.random_bool(0.6) => {
-                self.play(rng, EventType::Play, Some(Phase::Playing))
-            }
+            Phase::Playing if rng.random_bool(0.6) => self.play(rng, EventType::Play, Some(Phase::Playing)),
             Phase::Playing => {
                 let returns = rng.random_bool(0.7);
                 self.play(rng, EventType::Pause, returns.then_some(Phase::Stopped))
@@ -201,12 +177,7 @@ impl Session {
     }
 
     /// Plays a stretch of a fortieth to a quarter of the whole; reaching the end finishes, whatever was meant.
-    fn play(
-        &mut self,
-        rng: &mut impl Rng,
-        event_type: EventType,
-        next: Option<Phase>,
-    ) -> (EventType, Option<i32>, Option<Phase>) {
+    fn play(&mut self, rng: &mut impl Rng, event_type: EventType, next: Option<Phase>) -> (EventType, Option<i32>, Option<Phase>) {
         let remaining_ms = self.end_ms - self.position_ms;
         let stretch_ms = rng.random_range(self.end_ms / 40..=self.end_ms / 4).max(1);
         if stretch_ms >= remaining_ms {
@@ -245,10 +216,7 @@ mod tests {
         let mut sessions: HashMap<String, Vec<Event>> = HashMap::new();
         for event in events {
             let payload: serde_json::Value = serde_json::from_str(&event.raw_payload).unwrap();
-            sessions
-                .entry(payload["session"].as_str().unwrap().into())
-                .or_default()
-                .push(event);
+            sessions.entry(payload["session"].as_str().unwrap().into()).or_default().push(event);
         }
         sessions.into_values().collect()
     }
@@ -265,10 +233,7 @@ mod tests {
         for session in by_session(events(1, 5_000)) {
             let first = &session[0];
             for event in &session {
-                assert_eq!(
-                    (&event.user_id, event.device, &event.content_id),
-                    (&first.user_id, first.device, &first.content_id)
-                );
+                assert_eq!((&event.user_id, event.device, &event.content_id), (&first.user_id, first.device, &first.content_id));
             }
         }
     }
@@ -277,52 +242,26 @@ mod tests {
     fn a_session_clicks_first_or_never_plays_before_it_pauses_and_ends_with_its_finish() {
         for session in by_session(events(2, 5_000)) {
             let types: Vec<_> = session.iter().map(|event| event.event_type).collect();
-            assert!(
-                types[1..].iter().all(|kind| *kind != EventType::Click),
-                "{types:?}"
-            );
-            assert!(
-                types[..types.len() - 1]
-                    .iter()
-                    .all(|kind| *kind != EventType::Finish),
-                "{types:?}"
-            );
+            assert!(types[1..].iter().all(|kind| *kind != EventType::Click), "{types:?}");
+            assert!(types[..types.len() - 1].iter().all(|kind| *kind != EventType::Finish), "{types:?}");
             for pair in types.windows(2) {
-                assert!(
-                    pair[1] != EventType::Pause || pair[0] == EventType::Play,
-                    "{types:?}"
-                );
+                assert!(pair[1] != EventType::Pause || pair[0] == EventType::Play, "{types:?}");
             }
         }
     }
 
     #[test]
     fn only_clicks_have_no_duration_and_nobody_plays_more_than_there_is() {
-        let lengths: HashMap<_, _> = content()
-            .into_iter()
-            .map(|content| (content.id, content.length_ms))
-            .collect();
+        let lengths: HashMap<_, _> = content().into_iter().map(|content| (content.id, content.length_ms)).collect();
         for session in by_session(events(3, 5_000)) {
             for event in &session {
-                assert_eq!(
-                    event.duration_ms.is_none(),
-                    event.event_type == EventType::Click
-                );
+                assert_eq!(event.duration_ms.is_none(), event.event_type == EventType::Click);
                 assert!(event.duration_ms.is_none_or(|duration| duration > 0));
             }
             let played: i32 = session.iter().filter_map(|event| event.duration_ms).sum();
             if let Some(length) = lengths[&session[0].content_id] {
-                let finished = session
-                    .iter()
-                    .any(|event| event.event_type == EventType::Finish);
-                assert!(
-                    if finished {
-                        played == length
-                    } else {
-                        played < length
-                    },
-                    "{played} of {length}"
-                );
+                let finished = session.iter().any(|event| event.event_type == EventType::Finish);
+                assert!(if finished { played == length } else { played < length }, "{played} of {length}");
             }
         }
     }
@@ -330,22 +269,11 @@ mod tests {
     #[test]
     fn every_event_type_and_device_occurs() {
         let events = events(4, 5_000);
-        for event_type in [
-            EventType::Play,
-            EventType::Pause,
-            EventType::Finish,
-            EventType::Click,
-        ] {
-            assert!(
-                events.iter().any(|event| event.event_type == event_type),
-                "{event_type:?}"
-            );
+        for event_type in [EventType::Play, EventType::Pause, EventType::Finish, EventType::Click] {
+            assert!(events.iter().any(|event| event.event_type == event_type), "{event_type:?}");
         }
         for device in DEVICES {
-            assert!(
-                events.iter().any(|event| event.device == device),
-                "{device}"
-            );
+            assert!(events.iter().any(|event| event.device == device), "{device}");
         }
     }
 }

@@ -27,9 +27,7 @@ impl Zipf {
     /// One rank.
     pub fn sample(&self, rng: &mut impl Rng) -> usize {
         let point: f64 = rng.random();
-        self.cumulative
-            .partition_point(|part| *part <= point)
-            .min(self.cumulative.len() - 1)
+        self.cumulative.partition_point(|part| *part <= point).min(self.cumulative.len() - 1)
     }
 }
 
@@ -48,20 +46,14 @@ mod tests {
         for _ in 0..SAMPLES {
             counts[zipf.sample(&mut rng)] += 1;
         }
-        counts
-            .into_iter()
-            .map(|count| f64::from(count) / f64::from(SAMPLES))
-            .collect()
+        counts.into_iter().map(|count| f64::from(count) / f64::from(SAMPLES)).collect()
     }
 
     #[test]
     fn shares_fall_as_one_over_the_rank() {
         // H(4) = 1 + 1/2 + 1/3 + 1/4 = 25/12, so the shares are 12/25, 6/25, 4/25 and 3/25. Three standard deviations are 0.0034.
         for (share, expected) in shares(4, 1.0).into_iter().zip([0.48, 0.24, 0.16, 0.12]) {
-            assert!(
-                (share - expected).abs() < 0.0034,
-                "{share} is not {expected}"
-            );
+            assert!((share - expected).abs() < 0.0034, "{share} is not {expected}");
         }
     }
 

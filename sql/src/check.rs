@@ -57,7 +57,9 @@ fn outputs(checker: &mut Checker<'_>, select: &Select) -> Result<Vec<Computed>, 
             Item::Value { expr, alias } => {
                 let mut typed = checker.expression(expr)?;
                 if typed.ty == Type::Unknown {
-                    typed = typed.implicitly(&Type::Text)?.ok_or_else(|| refusal("42P18", expr.at, "could not determine the type of this expression"))?;
+                    typed = typed
+                        .implicitly(&Type::Text)?
+                        .ok_or_else(|| refusal("42P18", expr.at, "could not determine the type of this expression"))?;
                 }
                 let name = alias.clone().unwrap_or_else(|| expr.own_name().0.to_owned());
                 outputs.push(Computed { name, ty: typed.ty, node: typed.node });
@@ -75,7 +77,12 @@ fn outputs(checker: &mut Checker<'_>, select: &Select) -> Result<Vec<Computed>, 
     Ok(outputs)
 }
 
-fn assemble(checker: Checker<'_>, mut lookups: Vec<join::Checked>, outputs: Vec<Computed>, filter: Option<Node>) -> Result<Plan, SelectError> {
+fn assemble(
+    checker: Checker<'_>,
+    mut lookups: Vec<join::Checked>,
+    outputs: Vec<Computed>,
+    filter: Option<Node>,
+) -> Result<Plan, SelectError> {
     let mut tables = checker.tables.all.into_iter().map(|named| {
         let columns = named.slots.iter().map(|index| named.table.columns[*index].clone()).collect();
         (named.table.clone(), columns)

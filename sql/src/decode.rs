@@ -13,13 +13,15 @@
 //!   and days: such values are refused. Intervals need `interval.handling.mode=string`.
 //! * `numeric` under `decimal.handling.mode=double` is read only into columns declared with at most 15 digits; under `precise` a column
 //!   without a declared scale arrives without its trailing zeros (equal, but printed shorter), and NaN arrives as NULL.
-//! * `decimal.handling.mode=precise`, `binary.handling.mode` other than `bytes`, and `time.precision.mode` other than `adaptive`,
-//!   `adaptive_time_microseconds` and `isostring` need the schema: plain JSON cannot tell them apart.
+//! * Plain JSON cannot tell every setting of the connector apart. Without a schema `decimal.handling.mode` must be `string` (or `double`, see
+//!   above) and `binary.handling.mode` must be `bytes`; a `time.precision.mode` other than `adaptive` and `isostring` must be told to the
+//!   decoder ([`Decoder::with_time_precision`]).
 
 mod column;
 mod envelope;
 mod error;
 mod key;
+mod mode;
 mod number;
 mod row;
 mod schema;
@@ -30,6 +32,7 @@ use std::sync::{Arc, OnceLock, RwLock};
 
 pub use error::DecodeError;
 pub use key::{decode_key, key_payload};
+pub use mode::{TimePrecision, lost};
 pub use source::{Snapshot, Source};
 
 use crate::catalog::Column;
@@ -107,6 +110,8 @@ pub struct Envelope {
 #[derive(Debug)]
 pub struct Decoder {
     columns: row::Columns,
+    /// How columns are encoded in records without a schema, where that is known.
+    plain_wires: Option<Box<[schema::Wire]>>,
     /// The names of the first record, shared by all later ones that have the same: a record's own are then not allocated.
     names: OnceLock<Names>,
     /// The last schema seen with what it says about the columns: topics repeat one schema in every record.
@@ -116,7 +121,15 @@ pub struct Decoder {
 impl Decoder {
     /// A decoder that fills these columns, in this order.
     pub fn new(columns: &[Column]) -> Decoder {
-        Decoder { columns: row::Columns::new(columns), names: OnceLock::new(), schema: RwLock::new(None) }
+        Decoder { columns: row::Columns::new(columns), plain_wires: None, names: OnceLock::new(), schema: RwLock::new(None) }
+    }
+
+    /// The same decoder for records without a schema of a connector with this `time.precision.mode`. A schema, where there is one,
+    /// still decides.
+    #[must_use]
+    pub fn with_time_precision(mut self, precision: TimePrecision) -> Decoder {
+        self.plain_wires = Some(self.columns.as_slice().iter().map(|c| precision.wire(&c.ty)).collect());
+        self
     }
 
     /// Reads one record value. An error means that the record has no position and no rows; errors of single rows are in

@@ -28,7 +28,6 @@ pub(crate) enum Node {
     Two(fn(&Value, &Value) -> Outcome, Box<(Node, Node)>),
     Three(fn(&Value, &Value, &Value) -> Outcome, Box<(Node, Node, Node)>),
     List(fn(&[Cow<'_, Value>]) -> Outcome, Vec<Node>),
-    Typed(fn(&[(&Type, Cow<'_, Value>)]) -> Outcome, Vec<(Type, Node)>),
     /// The test of the order of two values; the type is that of the left one.
     Compare(fn(Ordering) -> bool, Box<(Type, Node, Node)>),
     /// Text through the input function of the type.
@@ -58,6 +57,8 @@ pub(crate) enum Node {
     /// `left operator ANY (array)`, or ALL with true; the type is that of the left one.
     Quantified(fn(Ordering) -> bool, bool, Box<(Type, Node, Node)>),
     Array(Vec<Node>),
+    /// Not computed before there is a row: a function that Postgres calls stable.
+    Stable(Box<Node>),
     Subscript(Box<(Node, Node)>),
 }
 
@@ -107,6 +108,7 @@ impl Node {
                 let inner = Scope { operand: &operand, ..*row };
                 Ok(Cow::Owned(pair.1.evaluate(&inner)?.into_owned()))
             }
+            Self::Stable(inner) => inner.evaluate(row),
             Self::And(_) | Self::Or(_) | Self::Not(_) | Self::IsNull(..) | Self::IsBool(..) => self.truth(row).map(truth),
             Self::Case(..) | Self::Coalesce(_) | Self::NullIf(_) | Self::Extreme(..) => self.choice(row),
             _ => self.call(row),
@@ -192,10 +194,6 @@ impl Node {
                 let values = list.iter().map(|item| item.evaluate(row)).collect::<Result<Vec<_>, _>>()?;
                 if values.iter().any(|v| v.is_null()) { null } else { owned(run(&values)) }
             }
-            Self::Typed(run, list) => {
-                let values = list.iter().map(|(ty, item)| Ok((ty, item.evaluate(row)?)));
-                owned(run(&values.collect::<Result<Vec<_>, RowError>>()?))
-            }
             Self::Compare(test, all) => {
                 let (a, b) = (all.1.evaluate(row)?, all.2.evaluate(row)?);
                 let either_null = a.is_null() || b.is_null();
@@ -251,25 +249,39 @@ impl Node {
         }
     }
 
-    /// The node, or its value when all it reads is constant and it does not fail.
+    /// The node, or its value when all it reads is constant and it does not fail; else without what Postgres' planner drops too
+    /// (`clauses.c`, eval_const_expressions), so that what never runs there never fails here.
     pub fn folded(self) -> Node {
-        if let Self::Constant(_) = self {
+        if matches!(self, Self::Constant(_)) {
             return self;
         }
-        if self.is_constant()
+        if self.is_closed(false)
             && let Ok(value) = self.evaluate(&EMPTY)
         {
             return Self::Constant(value.into_owned());
         }
         match self {
-            // A strict function of a NULL is NULL whatever its other arguments would do (`clauses.c`, simplify_function).
+            // A strict function of a NULL is NULL whatever its other arguments would do.
             Self::One(..) | Self::Two(..) | Self::Three(..) | Self::List(..) | Self::Compare(..) if self.children().any(is_null) => {
                 Self::Constant(Value::Null)
             }
             Self::And(list) => simplified(list, true, Self::And),
             Self::Or(list) => simplified(list, false, Self::Or),
+            Self::Coalesce(list) => coalesced(list),
+            Self::NullIf(pair) if is_null(&pair.0) || is_null(&pair.1) => pair.0,
+            Self::With(pair) if !pair.1.reads_operand() => pair.1,
+            Self::Distinct(all) if is_null(&all.1) => Self::IsNull(Box::new(all.2), true),
+            Self::Distinct(all) if is_null(&all.2) => Self::IsNull(Box::new(all.1), true),
             other => other,
         }
+    }
+
+    /// The node as a step that is not folded, unless it is NULL already. What reads a row needs no such step.
+    pub fn stable(self) -> Node {
+        if is_null(&self) || self.children().any(is_null) {
+            return self;
+        }
+        if self.is_closed(false) { Self::Stable(Box::new(self)) } else { self }
     }
 
     /// The direct operands.
@@ -277,11 +289,10 @@ impl Node {
         match self {
             Self::Constant(_) | Self::Source(_) | Self::Lookup(..) | Self::Operand => Box::new(std::iter::empty()),
             Self::With(pair) | Self::Two(_, pair) | Self::NullIf(pair) | Self::Subscript(pair) => Box::new([&pair.0, &pair.1].into_iter()),
-            Self::One(_, a) | Self::Not(a) | Self::IsNull(a, _) | Self::IsBool(a, ..) => Box::new(std::iter::once(&**a)),
+            Self::One(_, a) | Self::Stable(a) | Self::Not(a) | Self::IsNull(a, _) | Self::IsBool(a, ..) => Box::new(std::iter::once(&**a)),
             Self::Three(_, all) => Box::new([&all.0, &all.1, &all.2].into_iter()),
             Self::List(_, list) | Self::And(list) | Self::Or(list) | Self::Coalesce(list) => Box::new(list.iter()),
             Self::Extreme(_, _, list) | Self::Array(list) => Box::new(list.iter()),
-            Self::Typed(_, list) => Box::new(list.iter().map(|(_, node)| node)),
             Self::Compare(_, all) | Self::Distinct(all) | Self::Quantified(_, _, all) => Box::new([&all.1, &all.2].into_iter()),
             Self::Input(pair) | Self::Output(pair) | Self::Fit(_, pair) => Box::new(std::iter::once(&pair.1)),
             Self::Elements(all) => Box::new(std::iter::once(&all.3)),
@@ -291,9 +302,23 @@ impl Node {
         }
     }
 
-    fn is_constant(&self) -> bool {
-        self.children().all(|child| matches!(child, Self::Constant(_)))
-            && !matches!(self, Self::Source(_) | Self::Lookup(..) | Self::Operand)
+    /// Whether it reads no row; `bound`: a surrounding step that is part of it gives the operand.
+    fn is_closed(&self, bound: bool) -> bool {
+        match self {
+            Self::Source(_) | Self::Lookup(..) | Self::Stable(_) => false,
+            Self::Operand => bound,
+            Self::With(pair) | Self::NullIf(pair) => pair.0.is_closed(bound) && pair.1.is_closed(true),
+            other => other.children().all(|child| child.is_closed(bound)),
+        }
+    }
+
+    /// Whether it reads the operand of the step around it.
+    fn reads_operand(&self) -> bool {
+        match self {
+            Self::Operand => true,
+            Self::With(pair) | Self::NullIf(pair) => pair.0.reads_operand(),
+            other => other.children().any(Self::reads_operand),
+        }
     }
 
     /// Whether any step satisfies the test.
@@ -322,6 +347,23 @@ fn simplified(list: Vec<Node>, neutral: bool, kind: fn(Vec<Node>) -> Node) -> No
         return kind(rest);
     }
     rest.pop().unwrap_or(Node::Constant(Value::Bool(neutral)))
+}
+
+/// COALESCE without its NULLs and without what follows a value.
+fn coalesced(list: Vec<Node>) -> Node {
+    let mut kept = Vec::with_capacity(list.len());
+    for node in list.into_iter().filter(|node| !is_null(node)) {
+        let decides = matches!(node, Node::Constant(_));
+        kept.push(node);
+        if decides {
+            break;
+        }
+    }
+    match kept.len() {
+        0 => Node::Constant(Value::Null),
+        1 => kept.swap_remove(0),
+        _ => Node::Coalesce(kept),
+    }
 }
 
 /// AND is decided by false, OR by true; else NULL when an operand was NULL.

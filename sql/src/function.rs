@@ -10,13 +10,14 @@ mod cast;
 mod compare;
 mod number;
 mod text;
+mod time;
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-pub(crate) use cast::{Conversion, explicit, fit, implicit, text_of};
+pub(crate) use cast::{Conversion, explicit, fit, implicit, is_stable, text_of};
 pub(crate) use compare::order;
 
 use crate::error::RowError;
@@ -55,6 +56,8 @@ pub(crate) enum Base {
     Inet,
     Enum,
     Array,
+    /// A type that Highwater does not know, of category U (`macaddr`): only unknown constants become it
+    Foreign,
     /// `text[]`, as a declared argument
     TextArray,
     /// `anyelement`
@@ -125,7 +128,14 @@ impl Base {
             Self::Bytea => Type::Bytea,
             Self::Inet => Type::Inet,
             Self::TextArray => Type::Array(Box::new(Type::Text)),
-            Self::Enum | Self::Array | Self::AnyElement | Self::AnyNonArray | Self::AnyArray | Self::AnyEnum | Self::Any => return None,
+            Self::Enum
+            | Self::Array
+            | Self::Foreign
+            | Self::AnyElement
+            | Self::AnyNonArray
+            | Self::AnyArray
+            | Self::AnyEnum
+            | Self::Any => return None,
         })
     }
 
@@ -138,7 +148,7 @@ impl Base {
             Self::Text | Self::Varchar | Self::Bpchar => 'S',
             Self::Date | Self::Time | Self::Timetz | Self::Timestamp | Self::Timestamptz => 'D',
             Self::Interval => 'T',
-            Self::Uuid | Self::Json | Self::Jsonb | Self::Bytea => 'U',
+            Self::Uuid | Self::Json | Self::Jsonb | Self::Bytea | Self::Foreign => 'U',
             Self::Inet => 'I',
             Self::Enum => 'E',
             Self::Array | Self::TextArray => 'A',
@@ -163,6 +173,8 @@ pub(crate) struct Function {
     pub arguments: Cow<'static, [Base]>,
     pub result: Base,
     pub run: Run,
+    /// Stable in Postgres (it would depend on the session's zone, for example), so that its planner does not call it.
+    pub stable: bool,
     /// Depends on the collation of its arguments (order, case): only collation C is the same here.
     pub needs_c: bool,
 }
@@ -172,11 +184,13 @@ pub(crate) struct Function {
 pub(crate) enum Run {
     One(fn(&Value) -> Outcome),
     Two(fn(&Value, &Value) -> Outcome),
+    /// Takes its arguments in reverse and evaluates them so: an SQL function `$2 + $1` in Postgres.
+    Swapped(fn(&Value, &Value) -> Outcome),
     Three(fn(&Value, &Value, &Value) -> Outcome),
+    /// Its two arguments are cast to text first.
+    OfTexts(fn(&Value, &Value) -> Outcome),
     /// Strict, any number of arguments.
     List(fn(&[Cow<'_, Value>]) -> Outcome),
-    /// Sees NULLs and the types of its arguments.
-    Typed(fn(&[(&Type, Cow<'_, Value>)]) -> Outcome),
     /// A comparison: the test of the order of its arguments.
     Compare(fn(Ordering) -> bool),
     /// In Postgres, not here: what to write instead.
@@ -185,13 +199,19 @@ pub(crate) enum Run {
 
 /// A row of a table.
 pub(crate) const fn row(name: &'static str, arguments: &'static [Base], result: Base, run: Run) -> Function {
-    Function { name, arguments: Cow::Borrowed(arguments), result, run, needs_c: false }
+    Function { name, arguments: Cow::Borrowed(arguments), result, run, stable: false, needs_c: false }
 }
 
 impl Function {
     /// The same row, refused for text in other collations than C.
     pub(crate) const fn in_c(mut self) -> Self {
         self.needs_c = true;
+        self
+    }
+
+    /// The same row, not computed while planning.
+    pub(crate) const fn stable(mut self) -> Self {
+        self.stable = true;
         self
     }
 }
@@ -207,9 +227,9 @@ fn index<const TABLES: usize>(tables: [Vec<Function>; TABLES]) -> Index {
 }
 
 static OPERATORS: LazyLock<Index> =
-    LazyLock::new(|| index([compare::operators(), number::operators(), text::operators()]));
+    LazyLock::new(|| index([compare::operators(), number::operators(), text::operators(), time::operators()]));
 
-static FUNCTIONS: LazyLock<Index> = LazyLock::new(|| index([number::functions(), text::functions()]));
+static FUNCTIONS: LazyLock<Index> = LazyLock::new(|| index([number::functions(), text::functions(), time::functions()]));
 
 /// All operators of that name, prefix and infix.
 pub(crate) fn operators(name: &str) -> &'static [Function] {
@@ -226,11 +246,29 @@ pub(crate) fn function_names() -> impl Iterator<Item = &'static str> {
     FUNCTIONS.keys().copied()
 }
 
-/// Every accepted operator and function as `name(argument types)`, in order, for tests that each one is covered.
+/// An accepted operator or function as tests see it: types by name, pseudo-types as in `pg_proc`.
 #[doc(hidden)]
-pub fn accepted() -> Vec<String> {
-    let rows = OPERATORS.values().chain(FUNCTIONS.values()).flatten();
-    rows.filter(|f| !matches!(f.run, Run::Refused(_))).map(|f| format!("{} {:?}", f.name, f.arguments)).collect()
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    pub name: &'static str,
+    pub operator: bool,
+    pub arguments: Vec<String>,
+    pub result: String,
+}
+
+/// Every accepted operator and function, for tests that each one is covered.
+#[doc(hidden)]
+pub fn accepted() -> Vec<Accepted> {
+    let shown = |base: &Base| base.plain().map_or_else(|| format!("{base:?}").to_lowercase(), |ty| ty.name());
+    let of = |function: &Function, operator: bool| Accepted {
+        name: function.name,
+        operator,
+        arguments: function.arguments.iter().map(shown).collect(),
+        result: shown(&function.result),
+    };
+    let operators = OPERATORS.values().flatten().map(|f| (f, true));
+    let all = operators.chain(FUNCTIONS.values().flatten().map(|f| (f, false)));
+    all.filter(|(f, _)| !matches!(f.run, Run::Refused(_))).map(|(f, operator)| of(f, operator)).collect()
 }
 
 /// Values whose variant the checker has already established; anything else would be a defect of the checker and ends as a dead

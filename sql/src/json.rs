@@ -4,7 +4,7 @@
 //! keys are unique (the last duplicate wins) and ordered by length, then bytes. Printed, this is the text that `jsonb_out`
 //! gives (`src/backend/utils/adt/jsonb.c`, `src/common/jsonapi.c`).
 //!
-//! Nesting is limited to [`DEPTH_MAX`] levels; Postgres goes a little deeper, as far as its stack allows.
+//! Nesting is limited to [`DEPTH_MAX`] levels; Postgres goes deeper, as far as its stack allows.
 
 mod parse;
 mod write;
@@ -17,7 +17,7 @@ use crate::error::RowError;
 use crate::numeric::Numeric;
 
 /// Deepest nesting of arrays and objects.
-pub const DEPTH_MAX: usize = 1_000;
+pub const DEPTH_MAX: usize = 512;
 
 /// A `jsonb` value.
 #[derive(Clone, Debug, PartialEq, Eq)]

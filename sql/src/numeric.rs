@@ -28,8 +28,10 @@ const INTEGER_DIGITS_MAX: u32 = 131_072;
 const SIGNIFICANT_DIGITS_MIN: i64 = 16;
 /// The scale that a quotient has at most (`NUMERIC_MAX_DISPLAY_SCALE`).
 const DIVISION_SCALE_MAX: i64 = 1_000;
-/// The scale, in either direction, to which `round` and `trunc` clamp their argument (`NUMERIC_MAX_RESULT_SCALE`).
-const ROUND_SCALE_MAX: i32 = 2_000;
+/// The scales to which `round` and `trunc` clamp their argument: one beyond the digits before the point, and the largest scale.
+const ROUND_SCALE_MIN: i32 = -131_073;
+/// See [`ROUND_SCALE_MIN`].
+const ROUND_SCALE_MAX: i32 = 16_383;
 
 /// A finite decimal number of any size with a display scale.
 ///

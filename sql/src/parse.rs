@@ -25,23 +25,150 @@ use lex::{Lexeme, Token};
 
 /// `pg_get_keywords()`: reserved words, and those that may only name functions and types.
 const RESERVED: &[&str] = &[
-    "all", "analyse", "analyze", "and", "any", "array", "as", "asc", "asymmetric", "both", "case", "cast", "check", "collate", "column",
-    "constraint", "create", "current_catalog", "current_date", "current_role", "current_time", "current_timestamp", "current_user",
-    "default", "deferrable", "desc", "distinct", "do", "else", "end", "except", "false", "fetch", "for", "foreign", "from", "grant",
-    "group", "having", "in", "initially", "intersect", "into", "lateral", "leading", "limit", "localtime", "localtimestamp", "not",
-    "null", "offset", "on", "only", "or", "order", "placing", "primary", "references", "returning", "select", "session_user", "some",
-    "symmetric", "table", "then", "to", "trailing", "true", "union", "unique", "user", "using", "variadic", "when", "where", "window",
+    "all",
+    "analyse",
+    "analyze",
+    "and",
+    "any",
+    "array",
+    "as",
+    "asc",
+    "asymmetric",
+    "both",
+    "case",
+    "cast",
+    "check",
+    "collate",
+    "column",
+    "constraint",
+    "create",
+    "current_catalog",
+    "current_date",
+    "current_role",
+    "current_time",
+    "current_timestamp",
+    "current_user",
+    "default",
+    "deferrable",
+    "desc",
+    "distinct",
+    "do",
+    "else",
+    "end",
+    "except",
+    "false",
+    "fetch",
+    "for",
+    "foreign",
+    "from",
+    "grant",
+    "group",
+    "having",
+    "in",
+    "initially",
+    "intersect",
+    "into",
+    "lateral",
+    "leading",
+    "limit",
+    "localtime",
+    "localtimestamp",
+    "not",
+    "null",
+    "offset",
+    "on",
+    "only",
+    "or",
+    "order",
+    "placing",
+    "primary",
+    "references",
+    "returning",
+    "select",
+    "session_user",
+    "some",
+    "symmetric",
+    "table",
+    "then",
+    "to",
+    "trailing",
+    "true",
+    "union",
+    "unique",
+    "user",
+    "using",
+    "variadic",
+    "when",
+    "where",
+    "window",
     "with",
 ];
 const RESERVED_EXCEPT_FUNCTIONS: &[&str] = &[
-    "authorization", "binary", "collation", "concurrently", "cross", "current_schema", "freeze", "full", "ilike", "inner", "is",
-    "isnull", "join", "left", "like", "natural", "notnull", "outer", "overlaps", "right", "similar", "tablesample", "verbose",
+    "authorization",
+    "binary",
+    "collation",
+    "concurrently",
+    "cross",
+    "current_schema",
+    "freeze",
+    "full",
+    "ilike",
+    "inner",
+    "is",
+    "isnull",
+    "join",
+    "left",
+    "like",
+    "natural",
+    "notnull",
+    "outer",
+    "overlaps",
+    "right",
+    "similar",
+    "tablesample",
+    "verbose",
 ];
 /// Words that name an output only after AS.
 const LABEL_NEEDS_AS: &[&str] = &[
-    "array", "as", "char", "character", "create", "day", "except", "fetch", "filter", "for", "from", "grant", "group", "having", "hour",
-    "intersect", "into", "isnull", "limit", "minute", "month", "notnull", "offset", "on", "order", "over", "overlaps", "precision",
-    "returning", "second", "to", "union", "varying", "where", "window", "with", "within", "without", "year",
+    "array",
+    "as",
+    "char",
+    "character",
+    "create",
+    "day",
+    "except",
+    "fetch",
+    "filter",
+    "for",
+    "from",
+    "grant",
+    "group",
+    "having",
+    "hour",
+    "intersect",
+    "into",
+    "isnull",
+    "limit",
+    "minute",
+    "month",
+    "notnull",
+    "offset",
+    "on",
+    "order",
+    "over",
+    "overlaps",
+    "precision",
+    "returning",
+    "second",
+    "to",
+    "union",
+    "varying",
+    "where",
+    "window",
+    "with",
+    "within",
+    "without",
+    "year",
 ];
 
 /// A table as a SELECT names it.
@@ -219,12 +346,19 @@ impl Parser<'_> {
             return Err(self.refuse("WITH queries are not supported", "write one SELECT over the table and its joins"));
         }
         if *self.peek() == Token::Symbol('(') || !self.word_at(0, "select") {
-            return Err(if *self.peek() == Token::End { self.unexpected() } else { self.refuse("only a SELECT can be kept live", "begin with SELECT") });
+            return Err(if *self.peek() == Token::End {
+                self.unexpected()
+            } else {
+                self.refuse("only a SELECT can be kept live", "begin with SELECT")
+            });
         }
         self.next();
         self.take_word("all");
         if self.word_at(0, "distinct") {
-            return Err(self.refuse("DISTINCT is not supported: a row is computed from one change alone", "leave it out; a sink keyed by the columns keeps one row for each key"));
+            return Err(self.refuse(
+                "DISTINCT is not supported: a row is computed from one change alone",
+                "leave it out; a sink keyed by the columns keeps one row for each key",
+            ));
         }
         let mut items = vec![self.item()?];
         while self.take_symbol(',') {
@@ -233,7 +367,9 @@ impl Parser<'_> {
         self.refuse_clause()?;
         if !self.word_at(0, "from") {
             return Err(match self.peek() {
-                Token::End | Token::Symbol(';') => self.refuse("a SELECT without FROM has no changes to follow", "add FROM and the table whose changes are the source"),
+                Token::End | Token::Symbol(';') => {
+                    self.refuse("a SELECT without FROM has no changes to follow", "add FROM and the table whose changes are the source")
+                }
                 _ => self.unexpected(),
             });
         }
@@ -288,7 +424,10 @@ impl Parser<'_> {
     fn table(&mut self) -> Result<TableRef, SelectError> {
         let at = self.at();
         if *self.peek() == Token::Symbol('(') {
-            return Err(self.refuse("subqueries and parentheses in FROM are not supported", "name the table, and write the joins one after the other"));
+            return Err(self.refuse(
+                "subqueries and parentheses in FROM are not supported",
+                "name the table, and write the joins one after the other",
+            ));
         }
         if self.word_at(0, "lateral") || self.word_at(0, "only") {
             return Err(self.refuse("LATERAL and ONLY are not supported", "name the table alone"));
@@ -333,7 +472,10 @@ impl Parser<'_> {
                 false
             }
             "right" | "full" | "cross" | "natural" => {
-                return Err(self.refuse(&format!("{} JOIN is not supported: each change of the source gives one row", word.to_ascii_uppercase()), lookup));
+                return Err(self.refuse(
+                    &format!("{} JOIN is not supported: each change of the source gives one row", word.to_ascii_uppercase()),
+                    lookup,
+                ));
             }
             _ => return Ok(None),
         };
@@ -356,8 +498,12 @@ impl Parser<'_> {
                 "aggregate in the sink (a ranking sums its score over the window)",
             ),
             "window" => ("WINDOW is not supported: a row is computed from one change alone", "leave it to the reader of the result"),
-            "order" => ("ORDER BY is not supported: changes keep the order of their commits", "leave it out; a ranking is ordered by its score"),
-            "limit" | "offset" | "fetch" => ("LIMIT, OFFSET and FETCH are not supported: every change counts", "leave it out; limit when you read the result"),
+            "order" => {
+                ("ORDER BY is not supported: changes keep the order of their commits", "leave it out; a ranking is ordered by its score")
+            }
+            "limit" | "offset" | "fetch" => {
+                ("LIMIT, OFFSET and FETCH are not supported: every change counts", "leave it out; limit when you read the result")
+            }
             "union" | "intersect" | "except" => ("UNION, INTERSECT and EXCEPT are not supported", "write one pipeline for each SELECT"),
             "for" => ("FOR UPDATE and FOR SHARE are not supported", "leave it out"),
             "into" => ("SELECT INTO is not supported", "leave it out; the sinks say where rows go"),

@@ -111,7 +111,13 @@ pub(crate) struct KeyPart {
 type FoundRows<'r> = [Option<&'r [Value]>; LOOKUPS_MAX];
 
 impl Plan {
-    pub(crate) fn new(source: (Table, Vec<Column>), lookups: Vec<Lookup>, outputs: Vec<Output>, program: Program, filter_reads_lookup: bool) -> Self {
+    pub(crate) fn new(
+        source: (Table, Vec<Column>),
+        lookups: Vec<Lookup>,
+        outputs: Vec<Output>,
+        program: Program,
+        filter_reads_lookup: bool,
+    ) -> Self {
         let inner = lookups.iter().any(|lookup| lookup.join == Join::Inner);
         let (source, source_columns) = source;
         Self { source, source_columns, lookups, outputs, filter_reads_lookup: filter_reads_lookup || inner, program: Arc::new(program) }

@@ -6,14 +6,21 @@
 //! Units: days since 1970-01-01, microseconds since midnight, microseconds since 1970-01-01 00:00 UTC. Postgres counts from 2000 and
 //! therefore reaches 294276; counting from 1970 ends on 294247-01-10, and later timestamps are refused as out of range.
 
+mod datetime;
 mod format;
+mod interval;
 mod parse;
+mod token;
+mod word;
+mod zone;
 
 pub use format::{
     push_date, push_date_json, push_interval, push_time, push_timestamp, push_timestamp_json, push_timestamptz, push_timestamptz_json,
     push_timetz,
 };
-pub use parse::{parse_date, parse_interval, parse_time, parse_timestamp, parse_timestamptz, parse_timetz};
+pub use interval::parse_interval;
+pub use parse::{parse_date, parse_time, parse_timestamp, parse_timestamptz, parse_timetz};
+pub use zone::Zone;
 
 use crate::error::RowError;
 
@@ -119,15 +126,23 @@ pub fn is_date(days: i32) -> bool {
     (DATE_MIN..=DATE_MAX).contains(&days)
 }
 
-/// Microseconds rounded to 0 to 6 decimals of a second, halves away from zero (`AdjustTimestampForTypmod`).
+/// A timestamp rounded to 0 to 6 decimals of a second. Halves go away from 2000-01-01, from which Postgres counts: down before it
+/// and up after it (`AdjustTimestampForTypmod`).
+pub fn round_timestamp(micros: i64, precision: Option<u8>) -> i64 {
+    /// 2000-01-01 00:00:00
+    const POSTGRES_EPOCH: i64 = 10_957 * DAY;
+    match micros.checked_sub(POSTGRES_EPOCH) {
+        Some(since) if micros != TIMESTAMP_INFINITY => round_micros(since, precision).saturating_add(POSTGRES_EPOCH),
+        _ => micros,
+    }
+}
+
+/// A time of day rounded to 0 to 6 decimals of a second, halves away from zero (`AdjustTimeForTypmod`).
 pub fn round_micros(micros: i64, precision: Option<u8>) -> i64 {
     let unit = match precision {
         None | Some(6..) => return micros,
         Some(p) => 10_i64.pow(6 - u32::from(p)),
     };
-    if micros == TIMESTAMP_INFINITY || micros == TIMESTAMP_NEGATIVE_INFINITY {
-        return micros;
-    }
     let rest = micros % unit;
     let cut = micros - rest;
     if rest.abs() * 2 < unit { cut } else { cut + unit * rest.signum() }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use highwater_sql::catalog::Column;
 use highwater_sql::value::{EnumType, Type};
-use sqlx::postgres::types::Oid;
 use sqlx::postgres::PgRow;
+use sqlx::postgres::types::Oid;
 use sqlx::{PgConnection, Row as _};
 
 use super::Error;
@@ -30,7 +30,7 @@ struct Found {
     collation_is_c: bool,
 }
 
-/// `typtypmod` of a domain is the modifier of its base type (`getBaseTypeAndTypmod` in Postgres' lsyscache.c). Builtin locales came with
+/// C.UTF-8 is no C: it maps the case of letters beyond ASCII. `typtypmod` of a domain is the modifier of its base type (`getBaseTypeAndTypmod` in Postgres' lsyscache.c). Builtin locales came with
 /// Postgres 17, whose columns for them 15 does not have: `to_jsonb` reads them where they exist.
 const COLUMNS: &str = "
 WITH RECURSIVE base AS (
@@ -52,7 +52,7 @@ SELECT b.attname::text AS name, b.not_null, b.declared,
        ARRAY(SELECT l.enumlabel::text FROM pg_catalog.pg_enum l WHERE l.enumtypid = e.oid ORDER BY l.enumsortorder) AS labels,
        b.typmod,
        b.attcollation = 0 OR coalesce((
-           SELECT bool_and(lower(replace(part, '-', '')) IN ('c', 'posix', 'c.utf8'))
+           SELECT bool_and(lower(part) IN ('c', 'posix'))
            FROM pg_catalog.pg_collation c CROSS JOIN locale
            CROSS JOIN LATERAL unnest(
                CASE WHEN c.collprovider = 'c' THEN ARRAY[c.collcollate, c.collctype]

@@ -98,6 +98,13 @@ pub async fn read(database: &Database, names: &[TableName]) -> Result<Reading, E
     let mut connection = database.connection().await?;
     let mut transaction = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
     let mut reading = Reading::default();
+    reading.catalog.default_collation_is_c = sqlx::query_scalar(
+        "SELECT datlocprovider = 'c' AND lower(datcollate) IN ('c', 'posix') AND lower(datctype) IN ('c', 'posix')
+                OR datlocprovider = 'b' AND to_jsonb(d) ->> 'datlocale' = 'C'
+         FROM pg_catalog.pg_database d WHERE datname = current_database()",
+    )
+    .fetch_one(&mut *transaction)
+    .await?;
     for name in names {
         let schema = name.schema.as_deref().unwrap_or("public");
         let seen = reading.catalog.table(Some(schema), &name.name).is_some();
@@ -159,7 +166,9 @@ fn unusable(kind: &str, persistence: &str, has_children: bool) -> Option<(&'stat
         ("p", _) => Some(("is a partitioned table", "name one partition: the changes of each partition are in a topic of its own")),
         (_, "u") => Some(("is an unlogged table", "run ALTER TABLE ... SET LOGGED: changes of unlogged tables are not in the WAL")),
         (_, "t") => Some(("is a temporary table", "use a permanent table")),
-        _ if has_children => Some(("has tables that inherit from it", "name a table without children: their changes are in topics of their own")),
+        _ if has_children => {
+            Some(("has tables that inherit from it", "name a table without children: their changes are in topics of their own"))
+        }
         _ => None,
     }
 }

@@ -80,7 +80,8 @@ async fn ask(url: &SecretUrl) -> Result<BTreeMap<String, Connector>, String> {
         let error = error.without_url();
         if error.is_timeout() { format!("no answer within {} s", ANSWER_MAX.as_secs()) } else { error.to_string() }
     };
-    let client = reqwest::Client::builder().timeout(ANSWER_MAX).no_proxy().redirect(reqwest::redirect::Policy::none()).build().map_err(told)?;
+    let client =
+        reqwest::Client::builder().timeout(ANSWER_MAX).no_proxy().redirect(reqwest::redirect::Policy::none()).build().map_err(told)?;
     let address = format!("{}/connectors?expand=info&expand=status", url.expose().trim_end_matches('/'));
     let mut answer = client.get(address).send().await.map_err(told)?;
     if !answer.status().is_success() {
@@ -134,7 +135,10 @@ mod tests {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let found = facts(Some(SecretUrl::new(format!("http://u:secret-word@{free}")))).await;
         let [(State::Warning, text)] = &found[..] else { panic!("{found:?}") };
-        assert!(text.starts_with("the connector's settings were not verified: http://u:***@127.0.0.1:") && !text.contains("secret-word"), "{text}");
+        assert!(
+            text.starts_with("the connector's settings were not verified: http://u:***@127.0.0.1:") && !text.contains("secret-word"),
+            "{text}"
+        );
         let found = facts(Some(serve("<html>").await)).await;
         assert!(found[0].1.ends_with("its answer is not one of Kafka Connect"), "{found:?}");
     }
@@ -150,8 +154,10 @@ mod tests {
                 "status":{"connector":{"state":"RUNNING"},"tasks":[{"id":0,"state":"FAILED","trace":"secret"}]}}}"#,
         )
         .await;
-        let expected =
-            [(State::Warning, "connector mine is FAILED".to_owned()), (State::Ok, "connector mine: its settings keep every value".to_owned())];
+        let expected = [
+            (State::Warning, "connector mine is FAILED".to_owned()),
+            (State::Ok, "connector mine: its settings keep every value".to_owned()),
+        ];
         assert_eq!(facts(Some(url)).await, expected);
         let text = "no Postgres connector with topic.prefix=p is registered at ".to_owned();
         let found = facts(Some(serve("{}").await)).await;

@@ -96,7 +96,8 @@ impl Settings<'_> {
     /// Is a record the plain envelope, under the name and key that are expected?
     fn envelope(&mut self) {
         const KEEPS: [&str; 2] = ["org.apache.kafka.connect.transforms.InsertHeader", "org.apache.kafka.connect.transforms.DropHeaders"];
-        for transform in self.get("transforms", "").unwrap_or_default().to_owned().split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        let transforms = self.get("transforms", "").unwrap_or_default().to_owned();
+        for transform in transforms.split(',').map(str::trim).filter(|name| !name.is_empty()) {
             let key = format!("transforms.{transform}.type");
             if !self.is(&key, "", &KEEPS) {
                 self.fail(&key, "records must arrive as Debezium makes them, in their envelope", "remove the transform");
@@ -112,7 +113,11 @@ impl Settings<'_> {
             self.fail(key, "NULL would arrive as the column's default", &format!("set {key}=false"));
         } else if !self.all.contains_key("value.converter") {
             let why = "the worker's converter decides; NULL arrives as the column's default unless it has replace.null.with.default=false";
-            self.warn("value.converter", why, "set value.converter=org.apache.kafka.connect.json.JsonConverter and value.converter.replace.null.with.default=false");
+            self.warn(
+                "value.converter",
+                why,
+                "set value.converter=org.apache.kafka.connect.json.JsonConverter and value.converter.replace.null.with.default=false",
+            );
         }
         for (key, default) in [
             ("topic.delimiter", "."),
@@ -149,6 +154,10 @@ impl Settings<'_> {
                 self.fail(key, "without a schema times cannot be told from it", "set time.precision.mode=adaptive");
             }
         }
+        let is_short_time = |ty: &Type| matches!(ty, Type::Time(Some(0..=3)));
+        if has(&is_short_time) && schemaless && self.get(key, "").is_some() && self.is(key, "adaptive", &["adaptive_time_microseconds"]) {
+            self.fail(key, "without a schema time(0) to time(3) would be read as milliseconds", "set time.precision.mode=adaptive");
+        }
         let key = "interval.handling.mode";
         if has(&|ty| matches!(ty, Type::Interval)) && !self.is(key, "numeric", &["string"]) {
             self.fail(key, "intervals would lose their months and days", "set interval.handling.mode=string");
@@ -157,7 +166,8 @@ impl Settings<'_> {
         if has(&|ty| matches!(ty, Type::Bytea)) && schemaless && !self.is(key, "bytes", &["bytes"]) {
             self.fail(key, "without a schema the encoding of bytea cannot be told", "set binary.handling.mode=bytes");
         }
-        let changed: Vec<_> = self.all.keys().filter(|key| ["column.mask", "column.truncate"].iter().any(|p| key.starts_with(p))).cloned().collect();
+        let changed: Vec<_> =
+            self.all.keys().filter(|key| ["column.mask", "column.truncate"].iter().any(|p| key.starts_with(p))).cloned().collect();
         for key in changed {
             self.warn(&key, "values are altered before they arrive", "see that it names no column of the SELECT");
         }
@@ -254,11 +264,26 @@ mod tests {
         let idempotence = "producer.override.enable.idempotence";
         let defaults = "value.converter.replace.null.with.default";
         for (key, value, state, expected) in [
-            (idempotence, "", Failed, "producer.override.enable.idempotence is not set: a retry of the producer could change the order of changes"),
-            (idempotence, "false", Failed, "producer.override.enable.idempotence=false: a retry of the producer could change the order of changes"),
+            (
+                idempotence,
+                "",
+                Failed,
+                "producer.override.enable.idempotence is not set: a retry of the producer could change the order of changes",
+            ),
+            (
+                idempotence,
+                "false",
+                Failed,
+                "producer.override.enable.idempotence=false: a retry of the producer could change the order of changes",
+            ),
             ("skipped.operations", "", Failed, "skipped.operations is not set: a ranking would keep the rows of a truncated table"),
             ("skipped.operations", "t, d", Failed, "skipped.operations=t, d: changes are left out"),
-            ("event.processing.failure.handling.mode", "warn", Failed, "event.processing.failure.handling.mode=warn: changes that fail are left out"),
+            (
+                "event.processing.failure.handling.mode",
+                "warn",
+                Failed,
+                "event.processing.failure.handling.mode=warn: changes that fail are left out",
+            ),
             ("plugin.name", "", Warning, "plugin.name is not set: only pgoutput is tested"),
             (
                 "snapshot.mode",
@@ -267,25 +292,59 @@ mod tests {
                 "snapshot.mode=no_data: not every row that exists is read once: a ranking may miss rows, or be built again at each start of the connector",
             ),
             ("poll.interval.ms", "", Warning, "poll.interval.ms is not set: changes wait up to that long in the connector"),
-            ("value.converter", "io.confluent.connect.avro.AvroConverter", Failed, "value.converter=io.confluent.connect.avro.AvroConverter: only JSON is read"),
+            (
+                "value.converter",
+                "io.confluent.connect.avro.AvroConverter",
+                Failed,
+                "value.converter=io.confluent.connect.avro.AvroConverter: only JSON is read",
+            ),
             (defaults, "", Failed, "value.converter.replace.null.with.default is not set: NULL would arrive as the column's default"),
             ("topic.delimiter", "_", Failed, "topic.delimiter=_: topics, columns or missing values would not be recognized"),
             ("decimal.handling.mode", "double", Failed, "decimal.handling.mode=double: numeric values would lose digits"),
             ("decimal.handling.mode", "", Failed, "decimal.handling.mode is not set: numeric values arrive as bytes without their scale"),
             ("time.precision.mode", "connect", Failed, "time.precision.mode=connect: microseconds would be cut off"),
-            ("time.precision.mode", "nanoseconds", Failed, "time.precision.mode=nanoseconds: without a schema times cannot be told from it"),
+            (
+                "time.precision.mode",
+                "nanoseconds",
+                Failed,
+                "time.precision.mode=nanoseconds: without a schema times cannot be told from it",
+            ),
             ("interval.handling.mode", "", Failed, "interval.handling.mode is not set: intervals would lose their months and days"),
             ("binary.handling.mode", "hex", Failed, "binary.handling.mode=hex: without a schema the encoding of bytea cannot be told"),
-            ("column.mask.with.5.chars", "public.t.a", Warning, "column.mask.with.5.chars=public.t.a: values are altered before they arrive"),
+            (
+                "column.mask.with.5.chars",
+                "public.t.a",
+                Warning,
+                "column.mask.with.5.chars=public.t.a: values are altered before they arrive",
+            ),
             ("column.exclude.list", "public.t.a", Warning, "column.exclude.list=public.t.a: columns are left out"),
-            ("message.key.columns", "public.t:b", Failed, "message.key.columns=public.t:b: (b) is not a unique key without NULLs of public.t"),
-            ("message.key.columns", r"public\.t:b", Failed, r"message.key.columns=public\.t:b: (b) is not a unique key without NULLs of public.t"),
-            ("message.key.columns", ".*:id,b", Failed, "message.key.columns=.*:id,b: (id, b) is not a unique key without NULLs of public.t"),
+            (
+                "message.key.columns",
+                "public.t:b",
+                Failed,
+                "message.key.columns=public.t:b: (b) is not a unique key without NULLs of public.t",
+            ),
+            (
+                "message.key.columns",
+                r"public\.t:b",
+                Failed,
+                r"message.key.columns=public\.t:b: (b) is not a unique key without NULLs of public.t",
+            ),
+            (
+                "message.key.columns",
+                ".*:id,b",
+                Failed,
+                "message.key.columns=.*:id,b: (id, b) is not a unique key without NULLs of public.t",
+            ),
             ("table.include.list", "public.t", Failed, "table.include.list=public.t: changes of public.l are not captured"),
         ] {
             assert_eq!(facts(&[(key, value)]), [(state, format!("connector c: {expected}"))], "{key}={value}");
         }
-        let unwrap = [("transforms", "a, b"), ("transforms.a.type", "org.apache.kafka.connect.transforms.InsertHeader"), ("transforms.b.type", "io.debezium.transforms.ExtractNewRecordState")];
+        let unwrap = [
+            ("transforms", "a, b"),
+            ("transforms.a.type", "org.apache.kafka.connect.transforms.InsertHeader"),
+            ("transforms.b.type", "io.debezium.transforms.ExtractNewRecordState"),
+        ];
         let expected = "connector c: transforms.b.type=io.debezium.transforms.ExtractNewRecordState: records must arrive as Debezium makes them, in their envelope";
         assert_eq!(facts(&unwrap), [(Failed, expected.to_owned())]);
     }

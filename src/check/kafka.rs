@@ -26,7 +26,9 @@ pub(super) async fn check(config: &PipelineConfig, plan: Option<&Plan>, facts: &
     let topics: Vec<String> = source.iter().chain(&lookups).cloned().collect();
     let partitions = match partitions(&config.source.kafka, &topics).await {
         Ok(partitions) => partitions,
-        Err(reason) => return facts.push(Fact::waiting("kafka", format!("{}: {reason}", config.source.kafka), "start it, or correct source.kafka")),
+        Err(reason) => {
+            return facts.push(Fact::waiting("kafka", format!("{}: {reason}", config.source.kafka), "start it, or correct source.kafka"));
+        }
     };
     let Some(source) = source else { return facts.push(Fact::ok("kafka", format!("{} answers", config.source.kafka))) };
     match partitions.get(&source) {
@@ -36,7 +38,11 @@ pub(super) async fn check(config: &PipelineConfig, plan: Option<&Plan>, facts: &
         }
         Some(count) => match settings(&config.source.kafka, &source).await {
             Ok(settings) => facts.extend(judge(config, &source, *count, &settings)),
-            Err(reason) => facts.push(Fact::waiting("kafka", format!("topic {source}: {reason}"), "see that the broker answers, and lets this client describe topics")),
+            Err(reason) => facts.push(Fact::waiting(
+                "kafka",
+                format!("topic {source}: {reason}"),
+                "see that the broker answers, and lets this client describe topics",
+            )),
         },
     }
     for topic in lookups {
@@ -57,7 +63,8 @@ async fn partitions(brokers: &str, topics: &[String]) -> Result<HashMap<String, 
     let ask = move || -> Result<HashMap<String, usize>, KafkaError> {
         let consumer: BaseConsumer = client.create()?;
         let metadata = consumer.fetch_metadata(None, ANSWER_MAX)?;
-        let found = metadata.topics().iter().filter(|found| topics.iter().any(|topic| topic == found.name()) && !found.partitions().is_empty());
+        let found =
+            metadata.topics().iter().filter(|found| topics.iter().any(|topic| topic == found.name()) && !found.partitions().is_empty());
         Ok(found.map(|found| (found.name().to_owned(), found.partitions().len())).collect())
     };
     let answer = tokio::task::spawn_blocking(ask).await.map_err(|error| error.to_string())?;
@@ -92,22 +99,33 @@ fn judge(config: &PipelineConfig, topic: &str, partitions: usize, settings: &Set
     for sink in &config.sinks {
         let SinkConfig::RedisRanking(ranking) = sink else { continue };
         if settings.get("cleanup.policy").is_some_and(|policy| policy.contains("compact")) {
-            let text = format!("topic {topic} has cleanup.policy=compact: a rebuild of ranking {} would miss the changes that were compacted", sink.name());
+            let text = format!(
+                "topic {topic} has cleanup.policy=compact: a rebuild of ranking {} would miss the changes that were compacted",
+                sink.name()
+            );
             facts.push(Fact::failed("kafka", text, format!("set cleanup.policy=delete on {topic}")));
         }
         let needed = i64::try_from(ranking.window.as_millis().saturating_add(ranking.ahead.as_millis())).unwrap_or(i64::MAX);
         if retention >= 0 && retention < needed {
-            let text = format!("topic {topic} keeps records for {retention} ms, but a rebuild of ranking {} reads back {needed} ms (window and ahead)", sink.name());
+            let text = format!(
+                "topic {topic} keeps records for {retention} ms, but a rebuild of ranking {} reads back {needed} ms (window and ahead)",
+                sink.name()
+            );
             facts.push(Fact::failed("kafka", text, format!("set retention.ms={needed} or more on {topic}")));
         }
         if number("retention.bytes").is_some_and(|bytes| bytes >= 0) {
-            let text = format!("topic {topic} has retention.bytes: under load it may keep less than the {needed} ms that a rebuild reads back");
+            let text =
+                format!("topic {topic} has retention.bytes: under load it may keep less than the {needed} ms that a rebuild reads back");
             facts.push(Fact::warning("kafka", text, format!("set retention.bytes=-1 on {topic}")));
         }
     }
     if let Some(bytes) = number("max.message.bytes").filter(|bytes| *bytes < RECORD_BYTES) {
         let text = format!("topic {topic} takes records up to {bytes} bytes: a larger row stops the connector");
-        facts.push(Fact::warning("kafka", text, format!("set max.message.bytes={} on {topic} and the connector's producer.override.max.request.size", RECORD_BYTES + (1 << 20))));
+        facts.push(Fact::warning(
+            "kafka",
+            text,
+            format!("set max.message.bytes={} on {topic} and the connector's producer.override.max.request.size", RECORD_BYTES + (1 << 20)),
+        ));
     }
     if !facts.iter().any(|fact| fact.state == super::State::Failed) {
         let kept = if retention < 0 { "for ever".to_owned() } else { format!("for {} h", retention / 3_600_000) };
@@ -133,11 +151,12 @@ mod tests {
         let good = ("retention.ms", "604800000");
         let size = ("max.message.bytes", "20971520");
         let kept = (Ok, "topic p.public.t: 4 partitions, records kept for 168 h".to_owned());
-        assert_eq!(states(&[good, size, ("cleanup.policy", "delete")]), [kept.clone()]);
+        assert_eq!(states(&[good, size, ("cleanup.policy", "delete")]), std::slice::from_ref(&kept));
         assert_eq!(states(&[("retention.ms", "-1"), size])[0].1, "topic p.public.t: 4 partitions, records kept for ever");
         let text = "topic p.public.t has cleanup.policy=compact: a rebuild of ranking ranking would miss the changes that were compacted";
         assert_eq!(states(&[good, size, ("cleanup.policy", "delete,compact")]), [(Failed, text.to_owned())]);
-        let text = "topic p.public.t keeps records for 3659999 ms, but a rebuild of ranking ranking reads back 3660000 ms (window and ahead)";
+        let text =
+            "topic p.public.t keeps records for 3659999 ms, but a rebuild of ranking ranking reads back 3660000 ms (window and ahead)";
         assert_eq!(states(&[("retention.ms", "3659999"), size]), [(Failed, text.to_owned())]);
         assert_eq!(states(&[("retention.ms", "3660000"), size]).len(), 1);
         let text = "topic p.public.t takes records up to 1048588 bytes: a larger row stops the connector";

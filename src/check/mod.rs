@@ -50,42 +50,59 @@ async fn check_select(config: &PipelineConfig, report: &mut Report) {
         Ok(database) => database,
         Err(error) => return report.facts.push(from_postgres(config, &error)),
     };
-    let result = check_select_with(config, &database, report).await;
-    if let Err(error) = result {
-        report.facts.push(from_postgres(config, &error));
+    match plan(config, &database, &mut report.facts).await {
+        Ok(Some((plan, reading))) => {
+            tables::check(config, &plan, &reading, &mut report.facts);
+            report.plan = Some(Arc::new(plan));
+            report.catalog = Some(reading.catalog);
+        }
+        Ok(None) => {}
+        Err(error) => report.facts.push(from_postgres(config, &error)),
     }
     database.close().await;
 }
 
-async fn check_select_with(config: &PipelineConfig, database: &Database, report: &mut Report) -> Result<(), catalog::Error> {
-    let facts = &mut report.facts;
+/// The plan, if the SELECT means the same here and in Postgres; why not is in the facts.
+async fn plan(config: &PipelineConfig, database: &Database, facts: &mut Vec<Fact>) -> Result<Option<(Plan, Reading)>, catalog::Error> {
     facts.extend(server_facts(&catalog::server(database).await?));
     let sql = &config.select.sql;
     let names = match highwater_sql::parse::tables(sql) {
         Ok(names) => names,
-        Err(error) => return Ok(facts.push(refused(config, &error, None))),
+        Err(error) => {
+            facts.push(refused(config, &error, None));
+            return Ok(None);
+        }
     };
     let reading = catalog::read(database, &names).await?;
     if !reading.refused.is_empty() {
         let fact = |table: &catalog::Refused| Fact::failed("table", format!("{} {}", table.name, table.message), table.remedy.clone());
         facts.extend(reading.refused.iter().map(fact));
-        return Ok(());
+        return Ok(None);
     }
     let plan = match highwater_sql::check::check(sql, &reading.catalog) {
         Ok(plan) => plan,
-        Err(error) => return Ok(facts.push(refused(config, &error, Some(&reading)))),
+        Err(error) => {
+            facts.push(refused(config, &error, Some(&reading)));
+            return Ok(None);
+        }
     };
-    match catalog::describe(database, sql).await? {
-        Err(error) => return Ok(facts.push(refused(config, &error, None))),
-        Ok(columns) => match difference(&plan, &columns) {
-            Some(fact) => return Ok(facts.push(fact)),
-            None => facts.push(Fact::ok("select", format!("{} columns, types as Postgres prepares them", columns.len()))),
-        },
+    let lost = plan.source_columns.iter().filter_map(|column| Some((&column.name, highwater_sql::decode::lost(&column.ty)?)));
+    let lost: Vec<_> =
+        lost.map(|(name, why)| Fact::failed("select", format!("column {name}: {why}"), "leave the column out of the SELECT")).collect();
+    if !lost.is_empty() {
+        facts.extend(lost);
+        return Ok(None);
     }
-    tables::check(config, &plan, &reading, facts);
-    report.plan = Some(Arc::new(plan));
-    report.catalog = Some(reading.catalog);
-    Ok(())
+    let wrong = match catalog::describe(database, sql).await? {
+        Ok(columns) => difference(&plan, &columns),
+        Err(error) => Some(refused(config, &error, None)),
+    };
+    if let Some(wrong) = wrong {
+        facts.push(wrong);
+        return Ok(None);
+    }
+    facts.push(Fact::ok("select", format!("{} columns, types as Postgres prepares them", plan.outputs.len())));
+    Ok(Some((plan, reading)))
 }
 
 fn from_postgres(config: &PipelineConfig, error: &catalog::Error) -> Fact {
@@ -121,7 +138,8 @@ fn refused(config: &PipelineConfig, error: &SelectError, reading: Option<&Readin
     let line = config.locate(key(&error.message)).line;
     let text = format!("{}:{line}: select.sql\n{}", config.path.display(), error.render(&config.select.sql));
     // A column of an unknown type is not in the catalog, so to the SELECT it does not exist.
-    let unsupported = reading.into_iter().flat_map(|reading| &reading.unsupported).find(|column| names_column(&error.message, &column.column));
+    let unsupported =
+        reading.into_iter().flat_map(|reading| &reading.unsupported).find(|column| names_column(&error.message, &column.column));
     match unsupported {
         Some(column) if error.sqlstate == "42703" => {
             let text = format!("{text}\ncolumn {} of {} has the type {}, which is not supported", column.column, column.table, column.ty);

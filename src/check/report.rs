@@ -70,6 +70,15 @@ impl Report {
         self.facts.iter().map(|fact| fact.state).max().unwrap_or(State::Ok)
     }
 
+    /// What `highwater check` ends with: 0 when it can run now, 1 when it would wait, 2 when it would refuse.
+    pub fn exit_code(&self) -> u8 {
+        match self.state() {
+            State::Ok | State::Warning => 0,
+            State::Waiting => 1,
+            State::Failed => 2,
+        }
+    }
+
     /// What stands in the way and may heal, in one line for the log; `run` logs it when it changes.
     pub fn waiting_for(&self) -> String {
         self.of(State::Waiting).map(|fact| format!("{}: {}", fact.subject, fact.text)).collect::<Vec<_>>().join("; ")
@@ -140,8 +149,11 @@ FAILED   select    ERROR:  x
                    -> correct it
 ";
         assert_eq!(report.render(false), expected);
-        assert_eq!(report.render(true).replace("\x1b[32m", "").replace("\x1b[36m", "").replace("\x1b[1;31m", "").replace("\x1b[0m", ""), expected);
-        assert_eq!(report.state(), State::Failed);
+        assert_eq!(
+            report.render(true).replace("\x1b[32m", "").replace("\x1b[36m", "").replace("\x1b[1;31m", "").replace("\x1b[0m", ""),
+            expected
+        );
+        assert_eq!((report.state(), report.exit_code()), (State::Failed, 2));
         assert_eq!(report.waiting_for(), "kafka: topic a.b.c does not exist");
     }
 }

@@ -10,9 +10,9 @@ use crate::config::PipelineConfig;
 pub(super) fn check(config: &PipelineConfig, plan: &Plan, reading: &Reading, facts: &mut Vec<Fact>) {
     source(config.source.append_only, &plan.source, facts);
     for lookup in &plan.lookups {
-        let tables = reading.catalog.tables.iter().zip(&reading.access);
-        let access = tables.filter(|(table, _)| table.schema == lookup.table.schema && table.name == lookup.table.name).map(|(_, access)| *access);
-        check_lookup(lookup, access.last(), facts);
+        let mut tables = reading.catalog.tables.iter().zip(&reading.access);
+        let found = tables.find(|(table, _)| table.schema == lookup.table.schema && table.name == lookup.table.name);
+        check_lookup(lookup, found.map(|(_, access)| *access), facts);
     }
 }
 
@@ -25,7 +25,8 @@ fn source(append_only: bool, table: &Table, facts: &mut Vec<Fact>) {
     }
     if table.replica_identity != ReplicaIdentity::Full && !append_only {
         let text = format!("{name} has {}: updates and deletes come without the old row", identity(table));
-        let remedy = format!("run ALTER TABLE {name} REPLICA IDENTITY FULL, or set append_only = true in [source] if rows are only inserted");
+        let remedy =
+            format!("run ALTER TABLE {name} REPLICA IDENTITY FULL, or set append_only = true in [source] if rows are only inserted");
         facts.push(Fact::failed("table", text, remedy));
     }
     if facts.len() == before {
@@ -44,11 +45,16 @@ fn check_lookup(lookup: &Lookup, access: Option<Access>, facts: &mut Vec<Fact>) 
         ReplicaIdentity::Index | ReplicaIdentity::Nothing => false,
     };
     if !followed {
-        let text = format!("{name} is joined by ({}) and has {}: its changes do not say which cached row is old", key.join(", "), identity(table));
+        let text =
+            format!("{name} is joined by ({}) and has {}: its changes do not say which cached row is old", key.join(", "), identity(table));
         facts.push(Fact::failed("table", text, format!("run ALTER TABLE {name} REPLICA IDENTITY FULL, or join by the primary key")));
     }
     if access.is_some_and(|access| !access.readable) {
-        facts.push(Fact::failed("table", format!("{name} cannot be read by this role"), format!("run GRANT SELECT ON {name} TO the role in source.postgres")));
+        facts.push(Fact::failed(
+            "table",
+            format!("{name} cannot be read by this role"),
+            format!("run GRANT SELECT ON {name} TO the role in source.postgres"),
+        ));
     }
     if access.is_some_and(|access| access.row_security) {
         let text = format!("row security hides rows of {name} from this role: they would join as if they did not exist");

@@ -54,6 +54,11 @@ pub(super) fn config() -> PipelineConfig {
 
 /// The plan of [`config`], as the catalog of [`TABLES`] makes it.
 pub(super) fn plan() -> Plan {
+    static PLAN: std::sync::LazyLock<Plan> = std::sync::LazyLock::new(read_plan);
+    PLAN.clone()
+}
+
+fn read_plan() -> Plan {
     let postgres = Postgres::shared();
     let url = crate::config::SecretUrl::new(postgres.database("", TABLES));
     let read = async {
@@ -145,7 +150,11 @@ async fn a_select_is_refused_with_its_place_in_the_text() {
     let begins = "p1.toml:8: select.sql\nERROR:  column \"nothing\" does not exist\nLINE 2:   nothing FROM t\n          ^";
     assert!(found[0].starts_with(begins), "{}", found[0]);
     let found = failures("SELECT t.id, t.g FROM t", "", |file| file).await;
-    assert!(found[0].contains("column g of public.t has the type point, which is not supported -> leave the column out of the SELECT"), "{}", found[0]);
+    assert!(
+        found[0].contains("column g of public.t has the type point, which is not supported -> leave the column out of the SELECT"),
+        "{}",
+        found[0]
+    );
 }
 
 #[tokio::test]

@@ -107,8 +107,7 @@ impl<'i> Document<'i> {
             let line = line_of(text, error.span().map_or(0, |span| span.start));
             vec![Located { line, problem: problem("", error.message()) }]
         })?;
-        let mut document =
-            Self { text, root: root.into_inner(), index: Index::default(), expanded: Vec::new(), problems: Vec::new() };
+        let mut document = Self { text, root: root.into_inner(), index: Index::default(), expanded: Vec::new(), problems: Vec::new() };
         let mut root = std::mem::take(&mut document.root);
         // Twice: messages need keys before the values are known, and sinks may have expanded names.
         document.index.add_table(text, "", &root);
@@ -271,7 +270,9 @@ fn expand(text: &str, environment: Environment<'_>) -> Result<String, String> {
         };
         let valid = name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_') && !name.starts_with(|c: char| c.is_ascii_digit());
         if name.is_empty() || !valid {
-            return Err(format!("{name:?} is not the name of a variable; write ${{NAME}} or ${{NAME:-default}}, or $${{ for the characters themselves"));
+            return Err(format!(
+                "{name:?} is not the name of a variable; write ${{NAME}} or ${{NAME:-default}}, or $${{ for the characters themselves"
+            ));
         }
         match (environment(name), default) {
             (Some(value), None) => out.push_str(&value),

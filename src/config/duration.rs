@@ -45,7 +45,7 @@ impl fmt::Display for Duration {
     /// In the largest unit that says it exactly.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = self.as_millis();
-        let exact = UNITS.iter().rev().find(|(_, unit)| millis > 0 && millis % unit == 0);
+        let exact = UNITS.iter().rev().find(|(_, unit)| millis > 0 && millis.is_multiple_of(*unit));
         let (name, unit) = exact.unwrap_or(&("s", 1000));
         write!(f, "{}{name}", millis / unit)
     }
@@ -115,6 +115,9 @@ mod tests {
             assert_eq!(text.parse::<Duration>(), Err(message));
         }
         assert_eq!("367d".parse::<Duration>(), Err("\"367d\" is too long; the longest duration is 366d".to_owned()));
-        assert_eq!("18446744073709551615d".parse::<Duration>().unwrap_err(), "\"18446744073709551615d\" is too long; the longest duration is 366d");
+        assert_eq!(
+            "18446744073709551615d".parse::<Duration>().unwrap_err(),
+            "\"18446744073709551615d\" is too long; the longest duration is 366d"
+        );
     }
 }

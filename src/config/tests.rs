@@ -78,21 +78,38 @@ fn each_mistake_has_one_message_with_line_key_and_remedy() {
         (
             "name = \"orders\"",
             "name = \"Orders!\"",
-            file(2, "name: \"Orders!\" cannot be a name; use 1 to 60 of a to z, 0 to 9, - and _: it becomes part of topics and consumer groups"),
+            file(
+                2,
+                "name: \"Orders!\" cannot be a name; use 1 to 60 of a to z, 0 to 9, - and _: it becomes part of topics and consumer groups",
+            ),
         ),
-        ("name = \"orders\"", "nome = \"orders\"\nname = \"o\"", file(2, "nome: is not a key that exists here; the keys here are name, source, select, sink")),
+        (
+            "name = \"orders\"",
+            "nome = \"orders\"\nname = \"o\"",
+            file(2, "nome: is not a key that exists here; the keys here are name, source, select, sink"),
+        ),
         (
             "prefix   = \"shop\"",
             "prefix   = \"shop\"\nbroker = \"x\"",
-            file(7, "source.broker: is not a key that exists here; the keys here are kafka, prefix, postgres, connect, start, append_only, instance"),
+            file(
+                7,
+                "source.broker: is not a key that exists here; the keys here are kafka, prefix, postgres, connect, start, append_only, instance",
+            ),
         ),
         ("prefix   = \"shop\"", "", file(4, "source.prefix: is required and missing; add prefix")),
         (
             "prefix   = \"shop\"",
             "prefix   = \"sh op\"",
-            file(6, "source.prefix: \"sh op\" cannot begin the name of a topic; write the connector's topic.prefix: 1 to 100 of letters, digits, . _ and -"),
+            file(
+                6,
+                "source.prefix: \"sh op\" cannot begin the name of a topic; write the connector's topic.prefix: 1 to 100 of letters, digits, . _ and -",
+            ),
         ),
-        ("${BROKERS:-127.0.0.1:9092}", "a:1, b", file(5, "source.kafka: \" b\" is not a Kafka server; write host:port, several separated by commas")),
+        (
+            "${BROKERS:-127.0.0.1:9092}",
+            "a:1, b",
+            file(5, "source.kafka: \" b\" is not a Kafka server; write host:port, several separated by commas"),
+        ),
         (
             "${DATABASE_URL}",
             "${DB_URL}",
@@ -103,11 +120,7 @@ fn each_mistake_has_one_message_with_line_key_and_remedy() {
             "mysql://user:hunter2@db/shop",
             file(7, "source.postgres: is not a URL of Postgres; write postgres://user:password@host:port/database"),
         ),
-        (
-            "[select]",
-            "start = \"newest\"\n[select]",
-            file(9, "source.start: unknown variant `newest`; expected earliest or latest"),
-        ),
+        ("[select]", "start = \"newest\"\n[select]", file(9, "source.start: unknown variant `newest`; expected earliest or latest")),
         ("[select]", "connect = \"db:1\"\n[select]", file(9, "source.connect: is not an HTTP URL; write http://host:8083 or leave it out")),
         ("SELECT o.id FROM orders o", "", file(10, "select.sql: is empty; write a SELECT")),
         ("type   = \"redis_ranking\"", "", file(14, "sink.1.type: is required and missing; add type = \"redis_ranking\" or \"webhook\"")),
@@ -122,8 +135,16 @@ fn each_mistake_has_one_message_with_line_key_and_remedy() {
             "window = \"1 hour\"",
             file(21, "sink.ranking.window: \"1 hour\" is not a duration; write a whole number and a unit: 500ms, 10s, 10m, 2h, 7d"),
         ),
-        ("window = \"1h\"", "window = 60", file(21, "sink.ranking.window: invalid type: integer `60`; expected a duration in quotes such as \"10s\"")),
-        ("type   = \"webhook\"", "type   = \"webhook\"\nname = \"ranking\"", file(27, "sink.ranking.name: two sinks are called \"ranking\"; give each [[sink]] its own name")),
+        (
+            "window = \"1h\"",
+            "window = 60",
+            file(21, "sink.ranking.window: invalid type: integer `60`; expected a duration in quotes such as \"10s\""),
+        ),
+        (
+            "type   = \"webhook\"",
+            "type   = \"webhook\"\nname = \"ranking\"",
+            file(27, "sink.ranking.name: two sinks are called \"ranking\"; give each [[sink]] its own name"),
+        ),
         ("[[sink]]\ntype   = \"webhook\"", "[sink]\ntype   = \"webhook\"", file(25, "duplicate key; correct it")),
         ("[select]", "[select", file(9, "unclosed table; expected ]")),
     ] {
@@ -133,7 +154,11 @@ fn each_mistake_has_one_message_with_line_key_and_remedy() {
 
 #[test]
 fn all_problems_come_at_once_in_the_order_of_lines() {
-    let text = GOOD.replace("\"orders\"", "\"\"").replace("${DATABASE_URL}", "${A}").replace("ahead  = \"1m\"", "ahead  = \"1x\"").replace("${SECRET}", "${B}");
+    let text = GOOD
+        .replace("\"orders\"", "\"\"")
+        .replace("${DATABASE_URL}", "${A}")
+        .replace("ahead  = \"1m\"", "ahead  = \"1x\"")
+        .replace("${SECRET}", "${B}");
     let expected = "\
 orders.toml:2: name: \"\" cannot be a name; use 1 to 60 of a to z, 0 to 9, - and _: it becomes part of topics and consumer groups
 orders.toml:7: source.postgres: the environment variable A is not set; set it, or write ${A:-default}
@@ -147,7 +172,10 @@ fn a_value_of_the_environment_cannot_become_syntax_and_is_not_repeated() {
     let message = refused("\"shop\"", "\"${QUOTE}\"");
     assert!(message.contains("cannot begin the name of a topic"), "{message}");
     let message = refused("window = \"1h\"", "window = \"${SECRET}\"");
-    assert_eq!(message, "orders.toml:21: sink.ranking.window: \"${SECRET}\" is not a duration; write a whole number and a unit: 500ms, 10s, 10m, 2h, 7d");
+    assert_eq!(
+        message,
+        "orders.toml:21: sink.ranking.window: \"${SECRET}\" is not a duration; write a whole number and a unit: 500ms, 10s, 10m, 2h, 7d"
+    );
 }
 
 #[test]
@@ -165,11 +193,8 @@ fn files_that_cannot_be_read_and_names_used_twice_are_refused() {
     std::fs::write(&first, &text).unwrap();
     std::fs::write(&second, &text).unwrap();
     assert_eq!(load(std::slice::from_ref(&first)).unwrap().len(), 1);
-    let expected = format!(
-        "{}:2: name: \"orders\" is also the name in {}; give each pipeline its own name",
-        second.display(),
-        first.display()
-    );
+    let expected =
+        format!("{}:2: name: \"orders\" is also the name in {}; give each pipeline its own name", second.display(), first.display());
     assert_eq!(load(&[first, second]).unwrap_err().to_string(), expected);
     let missing = directory.join("c.toml");
     let expected = format!("{}: No such file or directory (os error 2); name a pipeline file that can be read", missing.display());

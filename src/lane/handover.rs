@@ -109,7 +109,8 @@ fn stop(failure: Failure) -> Error {
     let (message, remedy) = match failure {
         Failure::OutOfRange(message) => (
             format!("the next record is not in the topic any more: {message}"),
-            "retention was shorter than the outage, or the topic was created again; rebuild with `highwater replay`",
+            "retention was shorter than the outage, or the topic was created again; begin a ranking anew with `highwater replay`, for a webhook \
+             reset the offsets of its consumer group",
         ),
         Failure::Fatal(message) => (message, "start again; every process needs an instance name of its own"),
     };

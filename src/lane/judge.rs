@@ -127,8 +127,8 @@ fn went_back(record: &Record) -> Error {
             "partition {} offset {}: the change lies below what was applied, yet was committed later: LSNs went back",
             record.partition, record.offset
         ),
-        remedy: "the database was restored from a backup or is another cluster: take a new snapshot (delete connector and slot, create \
-                 them again), then begin this sink anew with `highwater replay`"
+        remedy: "the database was restored from a backup or is another cluster: stop the engines, delete the connector, its slot and this \
+                 topic, create them again, start the engines"
             .into(),
     }
 }

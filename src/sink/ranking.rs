@@ -287,7 +287,11 @@ impl<L: Log> Sink for Ranking<L> {
 
     async fn resume(&self, partitions: &[i32]) -> Result<Resume, Error> {
         let mut held = self.held.lock().await;
-        let result = self.try_resume(&mut held, partitions).await;
+        let mut result = self.try_resume(&mut held, partitions).await;
+        if result.is_ok() {
+            // A Redis that is full refuses batches, and is never idle: what expired must go here.
+            result = self.try_tick(&mut held).await.and(result);
+        }
         settle(&mut held, result)
     }
 

@@ -257,11 +257,10 @@ impl ClientContext for Context {
 
     fn stats(&self, statistics: Statistics) {
         let mut notes = lock(&self.notes);
-        if let Some(since) = notes.down_since.filter(|s| s.elapsed() > Duration::from_secs(1)) {
-            if statistics.brokers.values().any(|b| b.nodeid >= 0 && b.state == "UP") {
-                notes.down_since = None;
-                info!(sink = self.settings.sink, outage_ms = since.elapsed().as_millis(), "kafka answers again");
-            }
+        let up = statistics.brokers.values().any(|b| b.nodeid >= 0 && b.state == "UP");
+        if let Some(since) = notes.down_since.filter(|since| up && since.elapsed() > Duration::from_secs(1)) {
+            notes.down_since = None;
+            info!(sink = self.settings.sink, outage_ms = since.elapsed().as_millis(), "kafka answers again");
         }
         drop(notes);
         let partitions = statistics.topics.get(&self.settings.topic).map(|t| &t.partitions);
@@ -301,11 +300,14 @@ struct Cursor {
     stale: Option<i64>,
 }
 
+/// One record of it: partition, offset, timestamp, and where its key and value are.
+type Kept = (i32, i64, i64, Option<Range<usize>>, Option<Range<usize>>);
+
 /// The batch being gathered: bytes in one buffer, records as ranges of it.
 #[derive(Default)]
 struct Gathering {
     bytes: BytesMut,
-    records: Vec<(i32, i64, i64, Option<Range<usize>>, Option<Range<usize>>)>,
+    records: Vec<Kept>,
     moved: BTreeMap<i32, i64>,
 }
 

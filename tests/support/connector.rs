@@ -19,7 +19,8 @@ pub struct Connector {
 
 /// What failed tests left behind: connectors, which cost time, and slots, which keep the WAL.
 pub async fn sweep(stack: &Stack, database: &Database) {
-    let list = eventually("Connect lists its connectors", seconds(60), async || http::get(&format!("{}/connectors", stack.connect)).await).await;
+    let list =
+        eventually("Connect lists its connectors", seconds(60), async || http::get(&format!("{}/connectors", stack.connect)).await).await;
     for name in serde_json::from_str::<Vec<String>>(&list).unwrap() {
         if name != SHIPPED {
             Connector { url: format!("{}/connectors/{name}", stack.connect), name, settings: Map::new() }.clean_up(database).await;
@@ -71,11 +72,9 @@ impl Connector {
 
     /// Deletes it; slot, publication and Connect's stored offsets for it stay.
     pub async fn delete(&self) {
-        eventually("the connector is deleted", seconds(60), async || {
-            match http::request(Method::DELETE, &self.url, None).await? {
-                (204 | 404, _) => Ok(()),
-                (status, body) => Err(format!("{status} {body}")),
-            }
+        eventually("the connector is deleted", seconds(60), async || match http::request(Method::DELETE, &self.url, None).await? {
+            (204 | 404, _) => Ok(()),
+            (status, body) => Err(format!("{status} {body}")),
         })
         .await;
     }
@@ -83,11 +82,9 @@ impl Connector {
     /// Deletes it with its stored offsets, its slot and its publication, so that the next one begins with a snapshot.
     pub async fn delete_wholly(&self, database: &Database) {
         let ask = async |method: Method, path: &str, wanted: u16| {
-            eventually(path, seconds(60), async || {
-                match http::request(method.clone(), &format!("{}/{path}", self.url), None).await? {
-                    (status, _) if status == wanted => Ok(()),
-                    (status, body) => Err(format!("{status} {body}")),
-                }
+            eventually(path, seconds(60), async || match http::request(method.clone(), &format!("{}/{path}", self.url), None).await? {
+                (status, _) if status == wanted => Ok(()),
+                (status, body) => Err(format!("{status} {body}")),
             })
             .await;
         };
@@ -99,7 +96,8 @@ impl Connector {
     }
 
     async fn drop_slot(&self, database: &Database) {
-        let drop_slot = format!("SELECT count(pg_drop_replication_slot(slot_name)) FROM pg_replication_slots WHERE slot_name = '{}'", self.name);
+        let drop_slot =
+            format!("SELECT count(pg_drop_replication_slot(slot_name)) FROM pg_replication_slots WHERE slot_name = '{}'", self.name);
         // In use until the walsender has noticed.
         eventually("the slot is dropped", seconds(30), async || database.try_value(&drop_slot).await).await;
         database.run(&format!("DROP PUBLICATION IF EXISTS {}", self.name)).await;

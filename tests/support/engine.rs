@@ -82,7 +82,7 @@ impl Engine {
     pub async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
         let text = http::get(&format!("http://127.0.0.1:{}/metrics", self.port)).await.unwrap();
         let samples = text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
-        samples.filter(|line| labels.iter().all(|label| line.contains(label))).map(|line| value_of(line)).sum()
+        samples.filter(|line| labels.iter().all(|label| line.contains(label))).map(value_of).sum()
     }
 
     /// What it has logged at warn and error, in all its lives.

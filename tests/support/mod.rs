@@ -6,11 +6,11 @@
 #![allow(dead_code, reason = "the latency program uses a part of it")]
 
 pub mod connector;
+pub mod database;
 pub mod engine;
 pub mod http;
 pub mod kafka;
 pub mod oracle;
-pub mod database;
 pub mod process;
 pub mod ranking;
 pub mod receiver;

@@ -10,10 +10,10 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
-static SHARED: Mutex<Weak<Postgres>> = Mutex::new(Weak::new());
+static SHARED: LazyLock<Arc<Postgres>> = LazyLock::new(|| Arc::new(Postgres::start()));
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 /// A running cluster; dropping it stops and deletes it.
@@ -25,14 +25,9 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// The one that all tests running at this moment share.
+    /// The one that all tests of this process share.
     pub fn shared() -> Arc<Self> {
-        let mut shared = SHARED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        shared.upgrade().unwrap_or_else(|| {
-            let started = Arc::new(Self::start());
-            *shared = Arc::downgrade(&started);
-            started
-        })
+        Arc::clone(&SHARED)
     }
 
     /// A new one.
@@ -56,6 +51,7 @@ impl Postgres {
     /// Stops the server and keeps its data.
     pub fn suspend(&self) {
         let Some(mut shell) = self.shell.lock().unwrap().take() else { return };
+        std::fs::write(self.data().join("keep"), "").unwrap();
         drop(shell.stdin.take());
         shell.wait().unwrap();
     }
@@ -63,9 +59,11 @@ impl Postgres {
     /// Starts the server, again.
     pub fn resume(&self) {
         let script = r#""$0" -D "$1" -p "$2" -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off -c wal_level=logical \
-            -c max_connections=50 >"$1/server.log" 2>&1 </dev/null & server=$!; read -r _; kill -INT $server; wait $server"#;
+            -c max_connections=50 >"$1/server.log" 2>&1 </dev/null & server=$!; read -r _; kill -INT $server; wait $server
+            [ -e "$1/keep" ] || rm -rf "$3""#;
         let mut shell = self.command("sh");
-        shell.args(["-c", script]).arg(self.bin.join("postgres")).arg(self.data()).arg(self.port.to_string());
+        shell.args(["-c", script]).arg(self.bin.join("postgres")).arg(self.data()).arg(self.port.to_string()).arg(&self.directory);
+        let _ = std::fs::remove_file(self.data().join("keep"));
         *self.shell.lock().unwrap() = Some(shell.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap());
         let begun = Instant::now();
         while TcpStream::connect(("127.0.0.1", self.port)).is_err() || self.try_psql("postgres", "SELECT 1").is_err() {

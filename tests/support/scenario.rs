@@ -147,7 +147,13 @@ pub fn engagement(test: &str) -> Scenario {
         (30, insert(1)),
         (3, insert(12)),
         (14, format!("UPDATE {events} SET duration_ms = {length} WHERE id IN {}", any(1))),
-        (8, format!("UPDATE {events} e SET content_id = i.id FROM (SELECT id FROM {content} ORDER BY random() LIMIT 1) i WHERE e.id IN {}", any(1))),
+        (
+            8,
+            format!(
+                "UPDATE {events} e SET content_id = i.id FROM (SELECT id FROM {content} ORDER BY random() LIMIT 1) i WHERE e.id IN {}",
+                any(1)
+            ),
+        ),
         (3, format!("UPDATE {events} SET content_id = NULL WHERE id IN {}", any(1))),
         (6, format!("UPDATE {events} SET event_ts = {moment} WHERE id IN {}", any(1))),
         (4, format!("UPDATE {events} SET device = device WHERE id IN {}", any(2))),
@@ -156,7 +162,13 @@ pub fn engagement(test: &str) -> Scenario {
         (6, format!("DELETE FROM {events} WHERE id IN {}", any(1))),
         (2, format!("DELETE FROM {events} WHERE id IN {}", any(4))),
         // The same key dies and is born again.
-        (3, format!("INSERT INTO {events} SELECT * FROM {events} WHERE id IN {} ON CONFLICT (id) DO UPDATE SET duration_ms = EXCLUDED.duration_ms", any(1))),
+        (
+            3,
+            format!(
+                "INSERT INTO {events} SELECT * FROM {events} WHERE id IN {} ON CONFLICT (id) DO UPDATE SET duration_ms = EXCLUDED.duration_ms",
+                any(1)
+            ),
+        ),
     ];
     Scenario {
         source: events.clone(),

@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::connector::{Connector, sweep};
+use super::database::{Database, Load, Written, write};
 use super::engine::Engine;
 use super::kafka;
-use super::database::{Database, Load, Written, write};
 use super::ranking::Ranking;
 use super::receiver::Receiver;
 use super::scenario::{Extra, Scenario};

@@ -109,12 +109,7 @@ pub enum Error {
 /// # Errors
 /// If anything in the body is wrong, the whole body is refused.
 pub fn parse_body(content_type: Option<&str>, body: &Bytes) -> Result<Vec<Event>, Error> {
-    let media_type = content_type
-        .unwrap_or_default()
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim();
+    let media_type = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
     let text = std::str::from_utf8(body).map_err(|error| Error::Json(error.to_string()));
     let json = |error: serde_json::Error| Error::Json(brief(&error.to_string()));
     let raw_events: Vec<&RawValue> = if media_type.eq_ignore_ascii_case(BATCH_TYPE) {
@@ -128,8 +123,7 @@ pub fn parse_body(content_type: Option<&str>, body: &Bytes) -> Result<Vec<Event>
     numbered
         .map(|(event, raw)| {
             // A slice of the request's buffer, not a copy of it.
-            Event::parse(body.slice_ref(raw.get().as_bytes()))
-                .map_err(|reason| Error::CloudEvent { event, reason })
+            Event::parse(body.slice_ref(raw.get().as_bytes())).map_err(|reason| Error::CloudEvent { event, reason })
         })
         .collect()
 }
@@ -147,20 +141,9 @@ impl Event {
             None => None,
         };
         let data = envelope.data();
-        let columns = data
-            .after
-            .or(data.before)
-            .map(Columns::read)
-            .unwrap_or_default();
+        let columns = data.after.or(data.before).map(Columns::read).unwrap_or_default();
         let (op, id, kind) = (data.op, envelope.id, envelope.kind);
-        Ok(Self {
-            id,
-            kind,
-            op,
-            time_us,
-            columns,
-            body,
-        })
+        Ok(Self { id, kind, op, time_us, columns, body })
     }
 
     /// Whether the event adds a row. Breakdowns count these alone, so that a row that is updated ten times counts once.
@@ -180,16 +163,11 @@ impl<'a> Envelope<'a> {
         if !text.starts_with('{') {
             return Err("it is not an object".to_owned());
         }
-        let envelope: Self =
-            serde_json::from_str(text).map_err(|error| brief(&error.to_string()))?;
+        let envelope: Self = serde_json::from_str(text).map_err(|error| brief(&error.to_string()))?;
         if envelope.specversion != "1.0" {
             return Err("specversion is not \"1.0\"".to_owned());
         }
-        for (name, value) in [
-            ("id", &envelope.id),
-            ("source", &envelope.source),
-            ("type", &envelope.kind),
-        ] {
+        for (name, value) in [("id", &envelope.id), ("source", &envelope.source), ("type", &envelope.kind)] {
             if value.is_empty() {
                 return Err(format!("{name} is empty"));
             }
@@ -201,9 +179,7 @@ impl<'a> Envelope<'a> {
     #[must_use]
     pub fn data(&self) -> Data<'a> {
         let object = self.data.filter(|raw| raw.get().starts_with('{'));
-        object
-            .and_then(|raw| serde_json::from_str(raw.get()).ok())
-            .unwrap_or_default()
+        object.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default()
     }
 }
 
@@ -237,9 +213,7 @@ impl Columns {
 }
 
 /// Keeps a JSON null apart from a missing column.
-fn present<'de, D: serde::Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<&'de RawValue>, D::Error> {
+fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
@@ -277,10 +251,7 @@ mod tests {
         let events = batch(&format!("[{INSERT} , {}]", INSERT.replace("e1", "e2"))).unwrap();
         assert_eq!(events.len(), 2);
         let event = &events[0];
-        assert_eq!(
-            (event.id.as_str(), event.kind.as_str()),
-            ("e1", "highwater.row.insert")
-        );
+        assert_eq!((event.id.as_str(), event.kind.as_str()), ("e1", "highwater.row.insert"));
         assert_eq!(event.op.as_deref(), Some("insert"));
         assert_eq!(event.time_us, Some(1_768_473_000_000_001));
         assert_eq!(event.body, INSERT.as_bytes());
@@ -298,23 +269,14 @@ mod tests {
 
     #[test]
     fn the_row_before_speaks_where_there_is_none_after() {
-        let delete = INSERT
-            .replace("after", "x")
-            .replace("\"before\":null", "\"before\":{\"device\":\"tv\"}");
-        assert_eq!(
-            batch(&format!("[{delete}]")).unwrap()[0]
-                .columns
-                .device
-                .as_deref(),
-            Some("tv")
-        );
+        let delete = INSERT.replace("after", "x").replace("\"before\":null", "\"before\":{\"device\":\"tv\"}");
+        assert_eq!(batch(&format!("[{delete}]")).unwrap()[0].columns.device.as_deref(), Some("tv"));
     }
 
     #[test]
     fn reads_a_single_event_and_ignores_parameters_of_the_type() {
         let body = Bytes::from_static(INSERT.as_bytes());
-        let events =
-            parse_body(Some("Application/CloudEvents+JSON; charset=utf-8"), &body).unwrap();
+        let events = parse_body(Some("Application/CloudEvents+JSON; charset=utf-8"), &body).unwrap();
         assert_eq!(events[0].id, "e1");
     }
 
@@ -334,9 +296,7 @@ mod tests {
             r#"{"after":[1,2,3,4,5,6]}"#,
             r#"{"op":"insert","after":{"content_id":{"deep":[]},"device":5}}"#,
         ] {
-            let event = format!(
-                r#"[{{"specversion":"1.0","id":"a","source":"s","type":"t","data":{data}}}]"#
-            );
+            let event = format!(r#"[{{"specversion":"1.0","id":"a","source":"s","type":"t","data":{data}}}]"#);
             assert_eq!(batch(&event).unwrap().len(), 1, "{data}");
         }
         let without_data = r#"[{"specversion":"1.0","id":"a","source":"s","type":"t"}]"#;
@@ -346,9 +306,7 @@ mod tests {
     #[test]
     fn nesting_without_end_is_an_answer_not_a_crash() {
         let deep = format!("{}1{}", "[".repeat(200_000), "]".repeat(200_000));
-        let event = format!(
-            r#"[{{"specversion":"1.0","id":"a","source":"s","type":"t","data":{{"after":{deep}}}}}]"#
-        );
+        let event = format!(r#"[{{"specversion":"1.0","id":"a","source":"s","type":"t","data":{{"after":{deep}}}}}]"#);
         assert!(batch(&event).is_ok());
         assert!(matches!(batch(&deep), Err(Error::CloudEvent { .. })));
     }
@@ -359,17 +317,10 @@ mod tests {
             assert!(matches!(batch(body), Err(Error::Json(_))), "{body}");
         }
         let not_utf8 = Bytes::from_static(b"[\"\xff\"]");
-        assert!(matches!(
-            parse_body(Some(BATCH_TYPE), &not_utf8),
-            Err(Error::Json(_))
-        ));
+        assert!(matches!(parse_body(Some(BATCH_TYPE), &not_utf8), Err(Error::Json(_))));
         for content_type in [None, Some(""), Some("application/json"), Some("text/plain")] {
             let body = Bytes::from_static(b"[]");
-            assert_eq!(
-                parse_body(content_type, &body),
-                Err(Error::ContentType),
-                "{content_type:?}"
-            );
+            assert_eq!(parse_body(content_type, &body), Err(Error::ContentType), "{content_type:?}");
         }
     }
 
@@ -386,15 +337,10 @@ mod tests {
             ("2026-01-15T10", "yesterday", "time"),
         ] {
             let error = batch(&format!("[{INSERT},{}]", INSERT.replacen(from, to, 1))).unwrap_err();
-            let Error::CloudEvent { event: 1, reason } = &error else {
-                panic!("{from}: {error:?}")
-            };
+            let Error::CloudEvent { event: 1, reason } = &error else { panic!("{from}: {error:?}") };
             assert!(reason.contains(wanted), "{from}: {reason}");
         }
         let array = r#"[["1.0","e1","/s","t",null,null,null]]"#;
-        assert!(matches!(
-            batch(array),
-            Err(Error::CloudEvent { event: 0, .. })
-        ));
+        assert!(matches!(batch(array), Err(Error::CloudEvent { event: 0, .. })));
     }
 }

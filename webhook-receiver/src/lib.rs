@@ -61,11 +61,7 @@ pub enum Error {
 ///
 /// # Errors
 /// The file cannot be used, or can no longer be written by this process.
-pub async fn run(
-    listener: TcpListener,
-    settings: Settings,
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), Error> {
+pub async fn run(listener: TcpListener, settings: Settings, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
     let (db, db_bytes_max) = (settings.db.clone(), settings.db_bytes_max);
     let opened = tokio::task::spawn_blocking(move || Store::open(&db, db_bytes_max)).await;
     let store = opened.map_err(|_| store::Error::Stopped)??;

@@ -33,29 +33,17 @@ fn main() -> ExitCode {
 /// Readable on a terminal, JSON for a collector; always on standard error.
 fn start_log() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    if std::io::stderr().is_terminal() {
-        log.init()
-    } else {
-        log.json().flatten_event(true).with_ansi(false).init()
-    }
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() { log.init() } else { log.json().flatten_event(true).with_ansi(false).init() }
 }
 
 #[tokio::main]
 async fn serve(address: std::net::SocketAddr, settings: Settings) -> anyhow::Result<()> {
-    let (mut terminate, mut interrupt) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    );
-    let listener = TcpListener::bind(address).await.with_context(|| {
-        format!("cannot listen on {address}: set RECEIVER_LISTEN to a free address")
-    })?;
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let listener =
+        TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}: set RECEIVER_LISTEN to a free address"))?;
     let shutdown = async move {
         tokio::select! { _ = terminate.recv() => (), _ = interrupt.recv() => () }
     };
-    webhook_receiver::run(listener, settings, shutdown)
-        .await
-        .map_err(Into::into)
+    webhook_receiver::run(listener, settings, shutdown).await.map_err(Into::into)
 }

@@ -42,41 +42,22 @@ use Reason::*;
 
 /// Every reason with its name in `/stats` and the status it is answered with.
 const REASONS: [(Reason, &str, StatusCode); 11] = [
-    (
-        MissingSignature,
-        "missing_signature",
-        StatusCode::UNAUTHORIZED,
-    ),
+    (MissingSignature, "missing_signature", StatusCode::UNAUTHORIZED),
     (BadTimestamp, "bad_timestamp", StatusCode::UNAUTHORIZED),
     (OldTimestamp, "old_timestamp", StatusCode::UNAUTHORIZED),
-    (
-        FutureTimestamp,
-        "future_timestamp",
-        StatusCode::UNAUTHORIZED,
-    ),
+    (FutureTimestamp, "future_timestamp", StatusCode::UNAUTHORIZED),
     (BadSignature, "bad_signature", StatusCode::UNAUTHORIZED),
-    (
-        BodyTooLarge,
-        "body_too_large",
-        StatusCode::PAYLOAD_TOO_LARGE,
-    ),
+    (BodyTooLarge, "body_too_large", StatusCode::PAYLOAD_TOO_LARGE),
     (BodyIncomplete, "body_incomplete", StatusCode::BAD_REQUEST),
     (Timeout, "timeout", StatusCode::REQUEST_TIMEOUT),
     (NotJson, "not_json", StatusCode::BAD_REQUEST),
     (NotCloudEvents, "not_cloudevents", StatusCode::BAD_REQUEST),
-    (
-        StorageUnavailable,
-        "storage_unavailable",
-        StatusCode::SERVICE_UNAVAILABLE,
-    ),
+    (StorageUnavailable, "storage_unavailable", StatusCode::SERVICE_UNAVAILABLE),
 ];
 
 impl Reason {
     fn index(self) -> usize {
-        REASONS
-            .iter()
-            .position(|(reason, ..)| *reason == self)
-            .unwrap_or(0)
+        REASONS.iter().position(|(reason, ..)| *reason == self).unwrap_or(0)
     }
 
     /// Its name in `/stats` and in the log.
@@ -117,21 +98,14 @@ impl Rejections {
         let logged_us = self.logged_us[index].load(Ordering::Relaxed);
         if logged_us == 0 || now_us - logged_us >= LOG_INTERVAL_US {
             self.logged_us[index].store(now_us, Ordering::Relaxed);
-            tracing::warn!(
-                reason = reason.name(),
-                so_far,
-                "rejected a request: {detail}"
-            );
+            tracing::warn!(reason = reason.name(), so_far, "rejected a request: {detail}");
         }
     }
 
     /// The counters that are not zero, by name.
     #[must_use]
     pub fn by_reason(&self) -> BTreeMap<&'static str, u64> {
-        let counts = self
-            .counts
-            .iter()
-            .map(|counter| counter.load(Ordering::Relaxed));
+        let counts = self.counts.iter().map(|counter| counter.load(Ordering::Relaxed));
         let named = REASONS.iter().map(|(_, name, _)| *name).zip(counts);
         named.filter(|(_, count)| *count > 0).collect()
     }
@@ -165,9 +139,6 @@ mod tests {
         let rejections = Rejections::load(&saved);
         rejections.count(BadSignature, "", 1);
         rejections.count(NotJson, "", 1);
-        assert_eq!(
-            rejections.by_reason(),
-            BTreeMap::from([("bad_signature", 5), ("not_json", 1)])
-        );
+        assert_eq!(rejections.by_reason(), BTreeMap::from([("bad_signature", 5), ("not_json", 1)]));
     }
 }

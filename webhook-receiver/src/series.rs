@@ -17,11 +17,7 @@ impl Series {
     /// A series without events.
     #[must_use]
     pub fn new(slot_us: i64, length: u16) -> Self {
-        Self {
-            slot_us,
-            length: length.into(),
-            counts: VecDeque::new(),
-        }
+        Self { slot_us, length: length.into(), counts: VecDeque::new() }
     }
 
     /// Counts `events` at `at_us`. A clock that went back counts into the newest slot: order is worth more than its error.
@@ -32,11 +28,7 @@ impl Series {
             _ => self.counts.push_back((slot, events)),
         }
         let newest = self.counts.back().map_or(slot, |(newest, _)| *newest);
-        while self
-            .counts
-            .front()
-            .is_some_and(|(oldest, _)| *oldest <= newest - self.length)
-        {
+        while self.counts.front().is_some_and(|(oldest, _)| *oldest <= newest - self.length) {
             self.counts.pop_front();
         }
     }
@@ -82,10 +74,7 @@ impl Recent {
     /// Keeps the last `values_max` values.
     #[must_use]
     pub fn new(values_max: usize) -> Self {
-        Self {
-            values_us: VecDeque::new(),
-            values_max,
-        }
+        Self { values_us: VecDeque::new(), values_max }
     }
 
     /// Adds the newest value and forgets the oldest beyond the limit.
@@ -106,13 +95,7 @@ impl Recent {
             let rank = (samples * percent).div_ceil(100).max(1);
             sorted.get(rank - 1).copied().map(milliseconds)
         };
-        Some(Percentiles {
-            p50: at(50)?,
-            p95: at(95)?,
-            p99: at(99)?,
-            max: at(100)?,
-            samples,
-        })
+        Some(Percentiles { p50: at(50)?, p95: at(95)?, p99: at(99)?, max: at(100)?, samples })
     }
 }
 
@@ -157,13 +140,7 @@ mod tests {
         for value in (1..=200).rev() {
             recent.push(value * 1000);
         }
-        let expected = Percentiles {
-            p50: 100.0,
-            p95: 190.0,
-            p99: 198.0,
-            max: 200.0,
-            samples: 200,
-        };
+        let expected = Percentiles { p50: 100.0, p95: 190.0, p99: 198.0, max: 200.0, samples: 200 };
         assert_eq!(recent.percentiles(), Some(expected));
         let mut one = Recent::new(10);
         one.push(-1500);

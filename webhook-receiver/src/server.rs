@@ -20,12 +20,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(100);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until `stop` becomes true, then gives the requests under way `drain_timeout` to finish.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    mut stop: watch::Receiver<bool>,
-    drain_timeout: Duration,
-) {
+pub async fn serve(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>, drain_timeout: Duration) {
     let graceful = GracefulShutdown::new();
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut accept_fails = false;
@@ -57,18 +52,12 @@ pub async fn serve(
         });
     }
     drop(listener);
-    if tokio::time::timeout(drain_timeout, graceful.shutdown())
-        .await
-        .is_err()
-    {
+    if tokio::time::timeout(drain_timeout, graceful.shutdown()).await.is_err() {
         tracing::warn!("gave up on requests that did not finish in time");
     }
 }
 
-fn connection(
-    stream: TcpStream,
-    router: Router,
-) -> http1::Connection<TokioIo<TcpStream>, TowerToHyperService<Router>> {
+fn connection(stream: TcpStream, router: Router) -> http1::Connection<TokioIo<TcpStream>, TowerToHyperService<Router>> {
     // Without it an answer can wait for the client's acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
     http1::Builder::new()

@@ -112,15 +112,8 @@ mod tests {
 
     #[test]
     fn a_wrong_secret_is_not_repeated() {
-        let arguments = [
-            "webhook-receiver",
-            "--webhook-secret",
-            "whsec_do-not-print-me",
-        ];
-        let error = Arguments::try_parse_from(arguments)
-            .unwrap()
-            .check()
-            .unwrap_err();
+        let arguments = ["webhook-receiver", "--webhook-secret", "whsec_do-not-print-me"];
+        let error = Arguments::try_parse_from(arguments).unwrap().check().unwrap_err();
         assert!(!error.to_string().contains("print"), "{error}");
     }
 }

@@ -39,9 +39,7 @@ pub enum SecretError {
     #[error("what follows {SECRET_PREFIX} is not base64")]
     Base64,
     /// Too short to be safe, or longer than the specification allows.
-    #[error(
-        "a webhook secret has {SECRET_BYTES_MIN} to {SECRET_BYTES_MAX} bytes, this one has {0}"
-    )]
+    #[error("a webhook secret has {SECRET_BYTES_MIN} to {SECRET_BYTES_MAX} bytes, this one has {0}")]
     Length(usize),
 }
 
@@ -78,13 +76,7 @@ impl Secret {
     ///
     /// # Errors
     /// The first thing that is wrong; nothing about the body may be believed then.
-    pub fn verify(
-        &self,
-        headers: Headers<'_>,
-        body: &[u8],
-        now_s: i64,
-        tolerance_s: u32,
-    ) -> Result<(), Error> {
+    pub fn verify(&self, headers: Headers<'_>, body: &[u8], now_s: i64, tolerance_s: u32) -> Result<(), Error> {
         let sent_s: i64 = headers.timestamp.parse().map_err(|_| Error::Timestamp)?;
         let age_s = now_s.saturating_sub(sent_s);
         if age_s > i64::from(tolerance_s) {
@@ -99,11 +91,7 @@ impl Secret {
             let given = STANDARD.decode(encoded).ok()?;
             bool::from(given.as_slice().ct_eq(&expected)).then_some(())
         };
-        headers
-            .signature
-            .split(' ')
-            .find_map(fits)
-            .ok_or(Error::Signature)
+        headers.signature.split(' ').find_map(fits).ok_or(Error::Signature)
     }
 
     /// The signature header that a sender of `body` would set; for tests and tools.
@@ -125,9 +113,7 @@ impl FromStr for Secret {
     type Err = SecretError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let encoded = text
-            .strip_prefix(SECRET_PREFIX)
-            .ok_or(SecretError::Prefix)?;
+        let encoded = text.strip_prefix(SECRET_PREFIX).ok_or(SecretError::Prefix)?;
         let key = STANDARD.decode(encoded).map_err(|_| SecretError::Base64)?;
         if !(SECRET_BYTES_MIN..=SECRET_BYTES_MAX).contains(&key.len()) {
             return Err(SecretError::Length(key.len()));
@@ -157,15 +143,8 @@ mod tests {
     const SENT_S: i64 = 1_700_000_000;
 
     fn verify(signature: &str, now_s: i64) -> Result<(), Error> {
-        let headers = Headers {
-            id: "msg_1",
-            timestamp: "1700000000",
-            signature,
-        };
-        SECRET
-            .parse::<Secret>()
-            .unwrap()
-            .verify(headers, BODY, now_s, 300)
+        let headers = Headers { id: "msg_1", timestamp: "1700000000", signature };
+        SECRET.parse::<Secret>().unwrap().verify(headers, BODY, now_s, 300)
     }
 
     #[test]
@@ -176,66 +155,29 @@ mod tests {
     #[test]
     fn one_fitting_signature_in_a_list_is_enough() {
         let wrong = "v1,AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
-        assert_eq!(
-            verify(&format!("{wrong} v1a,whatever {SIGNATURE}"), SENT_S),
-            Ok(())
-        );
-        assert_eq!(
-            verify(&format!("{wrong} {wrong}"), SENT_S),
-            Err(Error::Signature)
-        );
+        assert_eq!(verify(&format!("{wrong} v1a,whatever {SIGNATURE}"), SENT_S), Ok(()));
+        assert_eq!(verify(&format!("{wrong} {wrong}"), SENT_S), Err(Error::Signature));
     }
 
     #[test]
     fn refuses_what_does_not_fit() {
         let other_version = SIGNATURE.replace("v1,", "v2,");
         let truncated = &SIGNATURE[..SIGNATURE.len() - 4];
-        for signature in [
-            "",
-            "v1,",
-            "v1",
-            "v1,!!!!",
-            &other_version,
-            truncated,
-            &SIGNATURE[3..],
-        ] {
-            assert_eq!(
-                verify(signature, SENT_S),
-                Err(Error::Signature),
-                "{signature}"
-            );
+        for signature in ["", "v1,", "v1", "v1,!!!!", &other_version, truncated, &SIGNATURE[3..]] {
+            assert_eq!(verify(signature, SENT_S), Err(Error::Signature), "{signature}");
         }
     }
 
     #[test]
     fn every_signed_part_counts() {
         let secret: Secret = SECRET.parse().unwrap();
-        let good = Headers {
-            id: "msg_1",
-            timestamp: "1700000000",
-            signature: SIGNATURE,
-        };
+        let good = Headers { id: "msg_1", timestamp: "1700000000", signature: SIGNATURE };
         assert_eq!(secret.verify(good, BODY, SENT_S, 300), Ok(()));
-        assert_eq!(
-            secret.verify(good, br#"{"hello":"world!"}"#, SENT_S, 300),
-            Err(Error::Signature)
-        );
-        let other_id = Headers {
-            id: "msg_2",
-            ..good
-        };
-        assert_eq!(
-            secret.verify(other_id, BODY, SENT_S, 300),
-            Err(Error::Signature)
-        );
-        let other_time = Headers {
-            timestamp: "1700000001",
-            ..good
-        };
-        assert_eq!(
-            secret.verify(other_time, BODY, SENT_S, 300),
-            Err(Error::Signature)
-        );
+        assert_eq!(secret.verify(good, br#"{"hello":"world!"}"#, SENT_S, 300), Err(Error::Signature));
+        let other_id = Headers { id: "msg_2", ..good };
+        assert_eq!(secret.verify(other_id, BODY, SENT_S, 300), Err(Error::Signature));
+        let other_time = Headers { timestamp: "1700000001", ..good };
+        assert_eq!(secret.verify(other_time, BODY, SENT_S, 300), Err(Error::Signature));
     }
 
     #[test]
@@ -245,44 +187,20 @@ mod tests {
         assert_eq!(verify(SIGNATURE, SENT_S - 300), Ok(()));
         assert_eq!(verify(SIGNATURE, SENT_S - 301), Err(Error::Future));
         let secret: Secret = SECRET.parse().unwrap();
-        for timestamp in [
-            "",
-            "now",
-            "1700000000.5",
-            "99999999999999999999",
-            " 1700000000",
-        ] {
-            let headers = Headers {
-                id: "msg_1",
-                timestamp,
-                signature: SIGNATURE,
-            };
-            assert_eq!(
-                secret.verify(headers, BODY, SENT_S, 300),
-                Err(Error::Timestamp),
-                "{timestamp:?}"
-            );
+        for timestamp in ["", "now", "1700000000.5", "99999999999999999999", " 1700000000"] {
+            let headers = Headers { id: "msg_1", timestamp, signature: SIGNATURE };
+            assert_eq!(secret.verify(headers, BODY, SENT_S, 300), Err(Error::Timestamp), "{timestamp:?}");
         }
         let far_past = i64::MIN.to_string();
-        let headers = Headers {
-            id: "msg_1",
-            timestamp: &far_past,
-            signature: SIGNATURE,
-        };
+        let headers = Headers { id: "msg_1", timestamp: &far_past, signature: SIGNATURE };
         assert_eq!(secret.verify(headers, BODY, SENT_S, 300), Err(Error::Old));
     }
 
     #[test]
     fn a_secret_is_checked_and_never_shown() {
         assert_eq!("YWJj".parse::<Secret>().unwrap_err(), SecretError::Prefix);
-        assert_eq!(
-            "whsec_?".parse::<Secret>().unwrap_err(),
-            SecretError::Base64
-        );
-        assert_eq!(
-            "whsec_YWJj".parse::<Secret>().unwrap_err(),
-            SecretError::Length(3)
-        );
+        assert_eq!("whsec_?".parse::<Secret>().unwrap_err(), SecretError::Base64);
+        assert_eq!("whsec_YWJj".parse::<Secret>().unwrap_err(), SecretError::Length(3));
         let secret: Secret = SECRET.parse().unwrap();
         assert_eq!(format!("{secret:?}"), "Secret(hidden)");
     }

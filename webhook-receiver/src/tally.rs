@@ -49,12 +49,7 @@ pub enum Dimension {
 
 impl Dimension {
     /// All of them.
-    pub const ALL: [Self; 4] = [
-        Self::Operation,
-        Self::ContentType,
-        Self::EventType,
-        Self::Device,
-    ];
+    pub const ALL: [Self; 4] = [Self::Operation, Self::ContentType, Self::EventType, Self::Device];
 
     /// Its name in the database.
     #[must_use]
@@ -225,14 +220,8 @@ impl Delta {
     /// Counts an event that was stored as row `seq`.
     pub fn stored(&mut self, seq: i64, event: &Event, received_at_us: i64) {
         self.unique += 1;
-        *self
-            .minutes
-            .entry(received_at_us.div_euclid(60 * SECOND_US))
-            .or_default() += 1;
-        self.label(
-            Dimension::Operation,
-            Some(event.op.as_ref().unwrap_or(&event.kind)),
-        );
+        *self.minutes.entry(received_at_us.div_euclid(60 * SECOND_US)).or_default() += 1;
+        self.label(Dimension::Operation, Some(event.op.as_ref().unwrap_or(&event.kind)));
         let columns = &event.columns;
         if event.is_insert() {
             self.label(Dimension::ContentType, columns.content_type.as_ref());
@@ -246,12 +235,7 @@ impl Delta {
         }
         let latest = Latest::of(seq, event, received_at_us);
         let latency_us = event.time_us.map(|time_us| received_at_us - time_us);
-        self.stored.push(Stored {
-            id: event.id.clone(),
-            received_at_us,
-            latency_us,
-            latest,
-        });
+        self.stored.push(Stored { id: event.id.clone(), received_at_us, latency_us, latest });
     }
 
     /// Counts an event whose id was stored before.
@@ -262,15 +246,8 @@ impl Delta {
 
     fn label(&mut self, dimension: Dimension, label: Option<&String>) {
         if let Some(label) = label {
-            let label = if label.len() > LABEL_BYTES_MAX {
-                OTHER_LABEL
-            } else {
-                label
-            };
-            *self
-                .labels
-                .entry((dimension, label.to_owned()))
-                .or_default() += 1;
+            let label = if label.len() > LABEL_BYTES_MAX { OTHER_LABEL } else { label };
+            *self.labels.entry((dimension, label.to_owned())).or_default() += 1;
         }
     }
 }
@@ -290,9 +267,7 @@ impl Latest {
             device: text(&columns.device),
             engagement_seconds: text(&columns.engagement_seconds),
             received_at_ms: milliseconds(received_at_us),
-            latency_ms: event
-                .time_us
-                .map(|time_us| milliseconds(received_at_us - time_us)),
+            latency_ms: event.time_us.map(|time_us| milliseconds(received_at_us - time_us)),
         }
     }
 }
@@ -321,23 +296,14 @@ impl Tally {
     pub fn admit_labels(&self, delta: &mut Delta) {
         for dimension in Dimension::ALL {
             let of_dimension = |((d, _), _): &(&(Dimension, String), &u64)| *d == dimension;
-            let mut room =
-                LABELS_MAX.saturating_sub(self.labels.iter().filter(of_dimension).count());
-            let new: Vec<_> = delta
-                .labels
-                .keys()
-                .filter(|key| key.0 == dimension && !self.labels.contains_key(key))
-                .cloned()
-                .collect();
+            let mut room = LABELS_MAX.saturating_sub(self.labels.iter().filter(of_dimension).count());
+            let new: Vec<_> = delta.labels.keys().filter(|key| key.0 == dimension && !self.labels.contains_key(key)).cloned().collect();
             for key in new {
                 if room > 0 {
                     room -= 1;
                 } else if key.1 != OTHER_LABEL {
                     let count = delta.labels.remove(&key).unwrap_or(0);
-                    *delta
-                        .labels
-                        .entry((dimension, OTHER_LABEL.to_owned()))
-                        .or_default() += count;
+                    *delta.labels.entry((dimension, OTHER_LABEL.to_owned())).or_default() += count;
                 }
             }
         }
@@ -354,14 +320,10 @@ impl Tally {
         for (minute, count) in delta.minutes {
             self.minutes.add(minute * 60 * SECOND_US, count);
         }
-        self.commits
-            .push(i64::try_from(commit.as_micros()).unwrap_or(i64::MAX));
+        self.commits.push(i64::try_from(commit.as_micros()).unwrap_or(i64::MAX));
         for stored in delta.stored {
             self.measure(stored.received_at_us, stored.latency_us);
-            let arrival = Arrival {
-                id: stored.id,
-                received_at: timestamp::format(stored.received_at_us),
-            };
+            let arrival = Arrival { id: stored.id, received_at: timestamp::format(stored.received_at_us) };
             self.first.get_or_insert_with(|| arrival.clone());
             self.last = Some(arrival);
             self.list(stored.latest);
@@ -387,9 +349,7 @@ impl Tally {
     pub fn stats(&self, rejected_reasons: BTreeMap<&'static str, u64>, now_us: i64) -> Stats {
         let per = |dimension| {
             let of_dimension = self.labels.iter().filter(|((d, _), _)| *d == dimension);
-            of_dimension
-                .map(|((_, label), count)| (label.clone(), *count))
-                .collect()
+            of_dimension.map(|((_, label), count)| (label.clone(), *count)).collect()
         };
         let seconds = self.seconds.values(now_us);
         let current = seconds.iter().rev().take(60).sum();
@@ -404,10 +364,7 @@ impl Tally {
             per_content_type: per(Dimension::ContentType),
             per_event_type: per(Dimension::EventType),
             per_device: per(Dimension::Device),
-            events_per_minute: Rate {
-                current,
-                last_60_minutes: self.minutes.values(now_us),
-            },
+            events_per_minute: Rate { current, last_60_minutes: self.minutes.values(now_us) },
             latency_ms: self.latencies.percentiles(),
             commit_ms: self.commits.percentiles(),
             first: self.first.clone(),
@@ -456,13 +413,9 @@ mod tests {
         delta.repeated(false);
         tally.apply(delta, Duration::from_micros(1500));
         let stats = tally.stats(BTreeMap::from([("not_json", 3)]), 2_000_000);
-        assert_eq!(
-            (stats.total, stats.unique, stats.duplicates, stats.conflicts),
-            (6, 4, 2, 1)
-        );
+        assert_eq!((stats.total, stats.unique, stats.duplicates, stats.conflicts), (6, 4, 2, 1));
         assert_eq!(stats.per_device, BTreeMap::from([("tv".to_owned(), 2)]));
-        let operations =
-            [("delete", 1), ("insert", 2), ("update", 1)].map(|(op, n)| (op.to_owned(), n));
+        let operations = [("delete", 1), ("insert", 2), ("update", 1)].map(|(op, n)| (op.to_owned(), n));
         assert_eq!(stats.per_operation, BTreeMap::from(operations));
         assert_eq!((stats.rejected, stats.events_per_minute.current), (3, 4));
         assert_eq!(stats.events_per_minute.last_60_minutes[59], 4);
@@ -477,11 +430,7 @@ mod tests {
         for round in 0_usize..3 {
             let mut delta = Delta::default();
             for label in 0..50 {
-                delta.stored(
-                    1,
-                    &event("insert", &format!("device-{}", round * 50 + label)),
-                    0,
-                );
+                delta.stored(1, &event("insert", &format!("device-{}", round * 50 + label)), 0);
             }
             delta.stored(1, &event("insert", &"x".repeat(LABEL_BYTES_MAX + 1)), 0);
             tally.admit_labels(&mut delta);
@@ -491,10 +440,7 @@ mod tests {
         assert!(devices.len() <= LABELS_MAX + 1, "{}", devices.len());
         assert_eq!(devices.values().sum::<u64>(), 153);
         assert_eq!(devices["device-0"], 1);
-        assert_eq!(
-            devices["(other)"],
-            153 - (u64::try_from(devices.len()).unwrap() - 1)
-        );
+        assert_eq!(devices["(other)"], 153 - (u64::try_from(devices.len()).unwrap() - 1));
     }
 
     #[test]

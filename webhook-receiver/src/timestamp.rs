@@ -11,11 +11,7 @@ const SECONDS_PER_DAY: i64 = 86_400;
 /// The wall clock, in microseconds since the epoch. A clock before 1970 reads as 0.
 #[must_use]
 pub fn now_us() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .ok()
-        .and_then(|since| i64::try_from(since.as_micros()).ok())
-        .unwrap_or(0)
+    SystemTime::now().duration_since(UNIX_EPOCH).ok().and_then(|since| i64::try_from(since.as_micros()).ok()).unwrap_or(0)
 }
 
 /// Reads an RFC 3339 date-time (section 5.6) as microseconds since the epoch; `None` if it is not one.
@@ -23,24 +19,11 @@ pub fn now_us() -> i64 {
 pub fn parse(text: &str) -> Option<i64> {
     let bytes = text.as_bytes();
     let literal = |at: usize, wanted: &[u8]| bytes.get(at).is_some_and(|b| wanted.contains(b));
-    if !(literal(4, b"-")
-        && literal(7, b"-")
-        && literal(10, b"Tt ")
-        && literal(13, b":")
-        && literal(16, b":"))
-    {
+    if !(literal(4, b"-") && literal(7, b"-") && literal(10, b"Tt ") && literal(13, b":") && literal(16, b":")) {
         return None;
     }
-    let (year, month, day) = (
-        digits(bytes, 0, 4)?,
-        digits(bytes, 5, 2)?,
-        digits(bytes, 8, 2)?,
-    );
-    let (hour, minute, second) = (
-        digits(bytes, 11, 2)?,
-        digits(bytes, 14, 2)?,
-        digits(bytes, 17, 2)?,
-    );
+    let (year, month, day) = (digits(bytes, 0, 4)?, digits(bytes, 5, 2)?, digits(bytes, 8, 2)?);
+    let (hour, minute, second) = (digits(bytes, 11, 2)?, digits(bytes, 14, 2)?, digits(bytes, 17, 2)?);
     if hour > 23 || minute > 59 || second > 60 || !(1..=12).contains(&month) {
         return None;
     }
@@ -48,8 +31,7 @@ pub fn parse(text: &str) -> Option<i64> {
         return None;
     }
     let (micros, rest) = fraction(bytes.get(19..)?)?;
-    let seconds =
-        days_from_civil(year, month, day) * SECONDS_PER_DAY + hour * 3600 + minute * 60 + second;
+    let seconds = days_from_civil(year, month, day) * SECONDS_PER_DAY + hour * 3600 + minute * 60 + second;
     Some((seconds - offset_seconds(rest)?) * MICROS_PER_SECOND + micros)
 }
 
@@ -65,13 +47,7 @@ pub fn format(at_us: i64) -> String {
 }
 
 fn digits(bytes: &[u8], from: usize, count: usize) -> Option<i64> {
-    bytes
-        .get(from..from + count)?
-        .iter()
-        .try_fold(0, |value, byte| {
-            byte.is_ascii_digit()
-                .then(|| value * 10 + i64::from(byte - b'0'))
-        })
+    bytes.get(from..from + count)?.iter().try_fold(0, |value, byte| byte.is_ascii_digit().then(|| value * 10 + i64::from(byte - b'0')))
 }
 
 /// The optional `.digits` as microseconds, and what follows it.
@@ -84,10 +60,7 @@ fn fraction(rest: &[u8]) -> Option<(i64, &[u8])> {
         return None;
     }
     let digits = rest[..length].iter().map(|digit| i64::from(digit - b'0'));
-    let micros = digits
-        .chain(std::iter::repeat(0))
-        .take(6)
-        .fold(0, |micros, digit| micros * 10 + digit);
+    let micros = digits.chain(std::iter::repeat(0)).take(6).fold(0, |micros, digit| micros * 10 + digit);
     Some((micros, &rest[length..]))
 }
 
@@ -116,11 +89,7 @@ fn days_in_month(year: i64, month: i64) -> i64 {
 
 /// Days since 1970-01-01 in the proleptic Gregorian calendar. The year begins in March here, so that the leap day is its last.
 fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
-    let (year, month) = if month > 2 {
-        (year, month - 3)
-    } else {
-        (year - 1, month + 9)
-    };
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
     // 719,468 days lie between 0000-03-01 and 1970-01-01; (153 m + 2) / 5 is the length of the months before month m.
     year * 365 + leap_days + (153 * month + 2) / 5 + day - 1 - 719_468
@@ -134,11 +103,7 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let month = (5 * of_year + 2) / 153;
     let day = of_year - (153 * month + 2) / 5 + 1;
     let year = era * 400 + year_of_era;
-    if month < 10 {
-        (year, month + 3, day)
-    } else {
-        (year + 1, month - 9, day)
-    }
+    if month < 10 { (year, month + 3, day) } else { (year + 1, month - 9, day) }
 }
 
 #[cfg(test)]

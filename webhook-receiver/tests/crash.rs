@@ -26,10 +26,7 @@ async fn no_acknowledged_event_is_lost_by_kill_9() {
         let process = Process::start(&db);
         let mut senders = JoinSet::new();
         for _ in 0..SENDERS {
-            senders.spawn(send_until_it_dies(
-                Sender::to(process.address),
-                Arc::clone(&next),
-            ));
+            senders.spawn(send_until_it_dies(Sender::to(process.address), Arc::clone(&next)));
         }
         tokio::time::sleep(Duration::from_millis(150 + 40 * life)).await;
         process.kill();
@@ -38,43 +35,24 @@ async fn no_acknowledged_event_is_lost_by_kill_9() {
             sent.extend(sent_by);
         }
     }
-    assert!(
-        acknowledged.len() > 200,
-        "only {} events were acknowledged",
-        acknowledged.len()
-    );
+    assert!(acknowledged.len() > 200, "only {} events were acknowledged", acknowledged.len());
 
     let process = Process::start(&db);
     let sender = Sender::to(process.address);
     let lines = sender.export().await;
-    let stored: BTreeSet<u64> = lines
-        .iter()
-        .map(|line| line["id"].as_str().unwrap().parse().unwrap())
-        .collect();
+    let stored: BTreeSet<u64> = lines.iter().map(|line| line["id"].as_str().unwrap().parse().unwrap()).collect();
     assert_eq!(stored.len(), lines.len(), "an id is stored twice");
     let lost: Vec<_> = acknowledged.difference(&stored).collect();
-    assert!(
-        lost.is_empty(),
-        "{} acknowledged events are lost: {lost:?}",
-        lost.len()
-    );
+    assert!(lost.is_empty(), "{} acknowledged events are lost: {lost:?}", lost.len());
     assert!(stored.is_subset(&sent));
     // A request is stored whole or not at all.
     let mut requests: Vec<u64> = stored.iter().map(|id| id / EVENTS_PER_REQUEST).collect();
     requests.dedup();
-    assert_eq!(
-        requests.len() as u64 * EVENTS_PER_REQUEST,
-        stored.len() as u64
-    );
+    assert_eq!(requests.len() as u64 * EVENTS_PER_REQUEST, stored.len() as u64);
     let stats = sender.stats().await;
     assert_eq!(stats["unique"], stored.len());
     assert_eq!(stats["per_event_type"], json!({ "play": stored.len() }));
-    println!(
-        "{} acknowledged, {} stored, {} sent in {LIVES} lives",
-        acknowledged.len(),
-        stored.len(),
-        sent.len()
-    );
+    println!("{} acknowledged, {} stored, {} sent in {LIVES} lives", acknowledged.len(), stored.len(), sent.len());
 
     // Everything again, as a sender that did not hear the answers would do it.
     let ids: Vec<u64> = sent.iter().copied().collect();
@@ -86,10 +64,7 @@ async fn no_acknowledged_event_is_lost_by_kill_9() {
         new += stored;
         repeated += duplicates;
     }
-    assert_eq!(
-        (new, repeated),
-        ((sent.len() - stored.len()) as u64, stored.len() as u64)
-    );
+    assert_eq!((new, repeated), ((sent.len() - stored.len()) as u64, stored.len() as u64));
     assert_eq!(sender.export().await.len(), sent.len());
     let (status, _) = process.terminate();
     assert_eq!(status.code(), Some(0));

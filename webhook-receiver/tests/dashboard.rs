@@ -39,24 +39,11 @@ async fn fill(sender: &Sender, events: u64) {
     let pick = |list: &[&str], n: u64| list[usize::try_from(n).unwrap() % list.len()].to_owned();
     for n in 0..events {
         let skewed = (n * n % 97) * (n % 7) / 40;
-        let content = format!(
-            "3f2a{skewed:04x}-77c1-4d0e-9b1a-{:012x}",
-            skewed * 7_919_777
-        );
+        let content = format!("3f2a{skewed:04x}-77c1-4d0e-9b1a-{:012x}", skewed * 7_919_777);
         let mut row = row(
             &content,
             &pick(&["play", "pause", "finish", "play", "click"], n),
-            &pick(
-                &[
-                    "web-chrome",
-                    "ios",
-                    "android",
-                    "web-firefox",
-                    "tv",
-                    "web-chrome",
-                ],
-                n / 2,
-            ),
+            &pick(&["web-chrome", "ios", "android", "web-firefox", "tv", "web-chrome"], n / 2),
         );
         row["content_type"] = json!(pick(&["podcast", "video", "newsletter", "video"], skewed));
         row["engagement_seconds"] = json!((n * 37 % 900) as f64 / 4.0);
@@ -66,13 +53,9 @@ async fn fill(sender: &Sender, events: u64) {
             _ => "insert",
         };
         let age_ms = i64::try_from(6 + n * 13 % 9 + n % 50 / 49 * 30).unwrap();
-        sender
-            .deliver(&[recent(&format!("e-{n}"), op, row, age_ms)])
-            .await;
+        sender.deliver(&[recent(&format!("e-{n}"), op, row, age_ms)]).await;
     }
-    sender
-        .deliver(&[recent("e-1", "insert", json!({}), 5)])
-        .await;
+    sender.deliver(&[recent("e-1", "insert", json!({}), 5)]).await;
     assert_eq!(sender.signed("[").send().await.unwrap().status(), 400);
 }
 
@@ -95,19 +78,9 @@ fn assert_page_equals_stats(page: &Value, stats: &Value) {
     for name in ["total", "unique", "duplicates", "conflicts", "rejected"] {
         assert_eq!(page["stats"][name], stats[name], "{name}");
     }
-    assert_eq!(
-        page["stats"]["events_per_minute.current"],
-        stats["events_per_minute"]["current"]
-    );
-    assert_eq!(
-        page["stats"]["latency_ms.samples"],
-        stats["latency_ms"]["samples"]
-    );
-    for (name, percentile) in [
-        ("latency_ms.p50", "p50"),
-        ("latency_ms.p95", "p95"),
-        ("latency_ms.p99", "p99"),
-    ] {
+    assert_eq!(page["stats"]["events_per_minute.current"], stats["events_per_minute"]["current"]);
+    assert_eq!(page["stats"]["latency_ms.samples"], stats["latency_ms"]["samples"]);
+    for (name, percentile) in [("latency_ms.p50", "p50"), ("latency_ms.p95", "p95"), ("latency_ms.p99", "p99")] {
         let shown = format!("{:.1}ms", stats["latency_ms"][percentile].as_f64().unwrap());
         assert_eq!(page["times"][name], shown, "{name}");
     }
@@ -116,17 +89,10 @@ fn assert_page_equals_stats(page: &Value, stats: &Value) {
     }
     let devices = stats["per_device"].as_object().unwrap();
     let shown = page["shares"]["per_device"].as_object().unwrap();
-    let sum = |counts: &serde_json::Map<String, Value>| {
-        counts.values().map(|n| n.as_u64().unwrap()).sum::<u64>()
-    };
+    let sum = |counts: &serde_json::Map<String, Value>| counts.values().map(|n| n.as_u64().unwrap()).sum::<u64>();
     assert_eq!(sum(shown), sum(devices), "five devices in four rows");
     assert!(shown.contains_key("2 others"), "{shown:?}");
-    let top: Vec<Value> = stats["top_content"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|item| json!([item["content_id"], item["events"]]))
-        .collect();
+    let top: Vec<Value> = stats["top_content"].as_array().unwrap().iter().map(|item| json!([item["content_id"], item["events"]])).collect();
     assert_eq!(page["top"], json!(top));
     assert_eq!(page["reasons"], "not json 1");
 }
@@ -149,46 +115,23 @@ async fn the_numbers_on_the_page_equal_stats() {
         .unwrap()
         .iter()
         .map(|event| {
-            let row = if event["after"].is_null() {
-                &event["before"]
-            } else {
-                &event["after"]
-            };
-            format!(
-                "{} {}",
-                event["op"].as_str().unwrap(),
-                row["content_id"].as_str().unwrap()
-            )
+            let row = if event["after"].is_null() { &event["before"] } else { &event["after"] };
+            format!("{} {}", event["op"].as_str().unwrap(), row["content_id"].as_str().unwrap())
         })
         .collect();
     assert_eq!(page["latest"], json!(expected));
 
     // It follows by itself.
     let began = std::time::Instant::now();
-    sender
-        .deliver(&[recent("live", "insert", row("c-live", "play", "ios"), 7)])
-        .await;
-    browser.wait_for(
-        "document.querySelector('#latest tr').cells[3].title === 'c-live'",
-        SOON,
-    );
-    assert!(
-        began.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        began.elapsed()
-    );
+    sender.deliver(&[recent("live", "insert", row("c-live", "play", "ios"), 7)]).await;
+    browser.wait_for("document.querySelector('#latest tr').cells[3].title === 'c-live'", SOON);
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     let stats = settled(&mut browser, &sender).await;
     assert_page_equals_stats(&browser.evaluate(READ_PAGE), &stats);
 
     // The other range of the chart, and a phone: nothing is wider than the screen.
     browser.evaluate("document.querySelector('[data-range=minutes]').click()");
-    assert!(
-        browser
-            .evaluate("document.querySelectorAll('#plot .bar').length")
-            .as_u64()
-            .unwrap()
-            >= 1
-    );
+    assert!(browser.evaluate("document.querySelectorAll('#plot .bar').length").as_u64().unwrap() >= 1);
     save(&mut browser, "desktop-minutes");
     browser.evaluate("document.querySelector('[data-range=seconds]').click()");
     for (width, dark, name) in [
@@ -202,10 +145,7 @@ async fn the_numbers_on_the_page_equal_stats() {
         browser.emulate(width, 900, dark);
         std::thread::sleep(Duration::from_millis(200));
         let wide = browser.evaluate("document.documentElement.scrollWidth");
-        assert!(
-            wide.as_u64().unwrap() <= width.into(),
-            "{wide} wide on a screen of {width}"
-        );
+        assert!(wide.as_u64().unwrap() <= width.into(), "{wide} wide on a screen of {width}");
         save(&mut browser, name);
     }
     assert_eq!(browser.complaints, [] as [String; 0]);
@@ -221,17 +161,11 @@ async fn settled(browser: &mut Browser, sender: &Sender) -> Value {
         let same = |name: &str, value: &Value| shown["stats"][name] == *value;
         if same("unique", &stats["unique"])
             && same("rejected", &stats["rejected"])
-            && same(
-                "events_per_minute.current",
-                &stats["events_per_minute"]["current"],
-            )
+            && same("events_per_minute.current", &stats["events_per_minute"]["current"])
         {
             return stats;
         }
-        assert!(
-            began.elapsed() < SOON,
-            "the page stays behind: {shown} {stats}"
-        );
+        assert!(began.elapsed() < SOON, "the page stays behind: {shown} {stats}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -245,44 +179,19 @@ async fn the_page_says_that_the_connection_is_lost_and_comes_back() {
     let (sender, address) = (Sender::to(process.address), process.address);
     browser.emulate_and_open(&sender.base, 1280, false);
     browser.wait_for("document.body.classList.contains('live')", SOON);
-    assert_eq!(
-        browser.evaluate("getComputedStyle(document.querySelector('.waiting')).display"),
-        "flex"
-    );
+    assert_eq!(browser.evaluate("getComputedStyle(document.querySelector('.waiting')).display"), "flex");
     save(&mut browser, "empty");
-    sender
-        .deliver(&[recent("a", "insert", row("c-1", "play", "ios"), 7)])
-        .await;
-    browser.wait_for(
-        "document.querySelector('[data-stat=unique]').textContent === '1'",
-        SOON,
-    );
+    sender.deliver(&[recent("a", "insert", row("c-1", "play", "ios"), 7)]).await;
+    browser.wait_for("document.querySelector('[data-stat=unique]').textContent === '1'", SOON);
     process.kill();
-    browser.wait_for(
-        "document.getElementById('status').textContent === 'Connection lost'",
-        SOON,
-    );
-    assert_eq!(
-        browser.evaluate("getComputedStyle(document.getElementById('notice')).display"),
-        "block"
-    );
+    browser.wait_for("document.getElementById('status').textContent === 'Connection lost'", SOON);
+    assert_eq!(browser.evaluate("getComputedStyle(document.getElementById('notice')).display"), "block");
     save(&mut browser, "lost");
     let process = Process::start_at(&db, address);
-    sender
-        .deliver(&[recent("b", "insert", row("c-1", "play", "ios"), 7)])
-        .await;
-    browser.wait_for(
-        "document.getElementById('status').textContent === 'Live'",
-        SOON,
-    );
-    browser.wait_for(
-        "document.querySelector('[data-stat=unique]').textContent === '2'",
-        SOON,
-    );
-    assert_eq!(
-        browser.evaluate("getComputedStyle(document.getElementById('notice')).display"),
-        "none"
-    );
+    sender.deliver(&[recent("b", "insert", row("c-1", "play", "ios"), 7)]).await;
+    browser.wait_for("document.getElementById('status').textContent === 'Live'", SOON);
+    browser.wait_for("document.querySelector('[data-stat=unique]').textContent === '2'", SOON);
+    assert_eq!(browser.evaluate("getComputedStyle(document.getElementById('notice')).display"), "none");
     assert_eq!(browser.complaints, [] as [String; 0]);
     process.kill();
 }
@@ -294,46 +203,18 @@ async fn events_are_text_and_never_markup() {
     let sender = receiver.sender();
     let nasty = "<img src=x onerror='window.hacked=1'><script>window.hacked=1</script>";
     let row = json!({ "content_id": nasty, "content_type": nasty, "event_type": "</td><b>x", "device": "__proto__", "engagement_seconds": nasty });
-    sender
-        .deliver(&[
-            recent("a", "insert", row.clone(), 7),
-            recent("b", nasty, row, 7),
-            recent("c", "constructor", json!(["x"]), 7),
-        ])
-        .await;
+    sender.deliver(&[recent("a", "insert", row.clone(), 7), recent("b", nasty, row, 7), recent("c", "constructor", json!(["x"]), 7)]).await;
     browser.emulate_and_open(&sender.base, 390, true);
-    browser.wait_for(
-        "document.querySelector('[data-stat=unique]').textContent === '3'",
-        SOON,
-    );
+    browser.wait_for("document.querySelector('[data-stat=unique]').textContent === '3'", SOON);
     assert_eq!(browser.evaluate("window.hacked === undefined"), true);
-    assert_eq!(
-        browser.evaluate(
-            "document.querySelectorAll('main img, main script, main b:not(.waiting b)').length"
-        ),
-        0
-    );
-    assert_eq!(
-        browser.evaluate("document.querySelector('#top li').title.startsWith('<img src=x')"),
-        true
-    );
-    assert_eq!(
-        browser.evaluate("document.querySelector('[data-share=per_device] .name').textContent"),
-        "__proto__"
-    );
+    assert_eq!(browser.evaluate("document.querySelectorAll('main img, main script, main b:not(.waiting b)').length"), 0);
+    assert_eq!(browser.evaluate("document.querySelector('#top li').title.startsWith('<img src=x')"), true);
+    assert_eq!(browser.evaluate("document.querySelector('[data-share=per_device] .name').textContent"), "__proto__");
     // Even if the page tried: its policy runs no script but its own.
-    browser.evaluate(
-        "document.body.insertAdjacentHTML('beforeend', \"<img src=x onerror='window.hacked=1'>\")",
-    );
+    browser.evaluate("document.body.insertAdjacentHTML('beforeend', \"<img src=x onerror='window.hacked=1'>\")");
     std::thread::sleep(Duration::from_millis(200));
     assert_eq!(browser.evaluate("window.hacked === undefined"), true);
-    assert!(
-        browser
-            .evaluate("document.documentElement.scrollWidth")
-            .as_u64()
-            .unwrap()
-            <= 390
-    );
+    assert!(browser.evaluate("document.documentElement.scrollWidth").as_u64().unwrap() <= 390);
     receiver.stop().await;
 }
 
@@ -350,25 +231,12 @@ async fn the_page_works_behind_the_prefix_of_a_proxy() {
             tokio::spawn(forward(client, behind));
         }
     });
-    receiver
-        .sender()
-        .deliver(&[recent("a", "insert", row("c-1", "play", "ios"), 7)])
-        .await;
+    receiver.sender().deliver(&[recent("a", "insert", row("c-1", "play", "ios"), 7)]).await;
     browser.emulate_and_open(&base, 1280, false);
-    browser.wait_for(
-        "document.querySelector('[data-stat=unique]').textContent === '1'",
-        SOON,
-    );
-    receiver
-        .sender()
-        .deliver(&[recent("b", "insert", row("c-1", "play", "ios"), 7)])
-        .await;
-    browser.wait_for(
-        "document.querySelector('[data-stat=unique]').textContent === '2'",
-        SOON,
-    );
-    let links = browser
-        .evaluate("[...document.querySelectorAll('nav a')].map(link => link.href.split('?')[0])");
+    browser.wait_for("document.querySelector('[data-stat=unique]').textContent === '1'", SOON);
+    receiver.sender().deliver(&[recent("b", "insert", row("c-1", "play", "ios"), 7)]).await;
+    browser.wait_for("document.querySelector('[data-stat=unique]').textContent === '2'", SOON);
+    let links = browser.evaluate("[...document.querySelectorAll('nav a')].map(link => link.href.split('?')[0])");
     let expected = ["stats", "events", "export", "health"].map(|path| format!("{base}/{path}"));
     assert_eq!(links, json!(expected));
     proxy.abort();
@@ -386,9 +254,7 @@ async fn forward(mut client: TcpStream, behind: SocketAddr) -> Option<()> {
     let mut server = TcpStream::connect(behind).await.ok()?;
     let request = format!("GET /{}", rest.replacen("keep-alive", "close", 1));
     server.write_all(request.as_bytes()).await.ok()?;
-    tokio::io::copy_bidirectional(&mut client, &mut server)
-        .await
-        .ok()?;
+    tokio::io::copy_bidirectional(&mut client, &mut server).await.ok()?;
     Some(())
 }
 

@@ -16,9 +16,30 @@ const ARGUMENTS_MAX: usize = 100;
 
 /// Functions whose result differs on a replay, and what to use.
 const NOT_REPEATABLE: &[&str] = &[
-    "now", "clock_timestamp", "statement_timestamp", "transaction_timestamp", "timeofday", "random", "gen_random_uuid", "uuid_generate_v4",
-    "uuid_generate_v1", "nextval", "currval", "lastval", "setval", "txid_current", "pg_current_wal_lsn", "current_setting", "set_config",
-    "pg_backend_pid", "version", "current_database", "inet_client_addr", "pg_sleep", "random_normal", "setseed",
+    "now",
+    "clock_timestamp",
+    "statement_timestamp",
+    "transaction_timestamp",
+    "timeofday",
+    "random",
+    "gen_random_uuid",
+    "uuid_generate_v4",
+    "uuid_generate_v1",
+    "nextval",
+    "currval",
+    "lastval",
+    "setval",
+    "txid_current",
+    "pg_current_wal_lsn",
+    "current_setting",
+    "set_config",
+    "pg_backend_pid",
+    "version",
+    "current_database",
+    "inet_client_addr",
+    "pg_sleep",
+    "random_normal",
+    "setseed",
 ];
 
 /// An operand that several comparisons read and that is evaluated once.
@@ -42,6 +63,9 @@ impl Operands {
     }
 }
 
+/// The test of an order, and both operands converted to what is compared.
+type Comparison = (fn(Ordering) -> bool, Typed, Typed);
+
 impl Checker<'_> {
     pub fn operator(&mut self, at: usize, name: &str, operands: Vec<Typed>) -> Result<Typed, SelectError> {
         let types: Vec<Type> = operands.iter().map(|e| e.ty.clone()).collect();
@@ -52,7 +76,7 @@ impl Checker<'_> {
     }
 
     /// A comparison, as its test and both operands converted.
-    pub fn comparison(&mut self, at: usize, name: &str, operands: Vec<Typed>) -> Result<(fn(Ordering) -> bool, Typed, Typed), SelectError> {
+    pub fn comparison(&mut self, at: usize, name: &str, operands: Vec<Typed>) -> Result<Comparison, SelectError> {
         let types: Vec<Type> = operands.iter().map(|e| e.ty.clone()).collect();
         let function = resolve::operator(function::operators(name), &types).map_err(|why| operator_error(at, name, &types, why))?;
         let Run::Compare(test) = function.run else {
@@ -66,11 +90,19 @@ impl Checker<'_> {
     }
 
     /// `left operator ANY (array)`: resolved as for one element.
-    pub fn array_comparison(&mut self, at: usize, name: &str, all: bool, (left, array, element): (Typed, Typed, Type)) -> Result<Typed, SelectError> {
+    pub fn array_comparison(
+        &mut self,
+        at: usize,
+        name: &str,
+        all: bool,
+        (left, array, element): (Typed, Typed, Type),
+    ) -> Result<Typed, SelectError> {
         let types = [left.ty.clone(), element.clone()];
         let function = resolve::operator(function::operators(name), &types).map_err(|why| operator_error(at, name, &types, why))?;
         let Run::Compare(test) = function.run else {
-            return Err(refusal("0A000", at, format!("operator {name} with ANY or ALL is not supported")).hint("=, <>, <, <=, > and >= are"));
+            return Err(
+                refusal("0A000", at, format!("operator {name} with ANY or ALL is not supported")).hint("=, <>, <, <=, > and >= are")
+            );
         };
         let (left_type, element_type) = (declared(function, 0, &types), declared(function, 1, &types));
         if function.needs_c {
@@ -108,15 +140,17 @@ impl Checker<'_> {
             _ if !super::has_collation(&result) => Collation::C,
             other => other,
         };
-        Ok(Typed::new(node(at, function, arguments)?, result, at).collated(collation))
+        let mut node = node(at, function, arguments)?;
+        if function.stable {
+            node = node.stable();
+        }
+        Ok(Typed::new(node, result, at).collated(collation))
     }
 }
 
 /// The program of a call.
 fn node(at: usize, function: &Function, arguments: Vec<Typed>) -> Result<Node, SelectError> {
     let first_type = arguments.first().map_or(Type::Unknown, |a| a.ty.clone());
-    let typed = matches!(function.run, Run::Typed(_));
-    let types: Vec<Type> = if typed { arguments.iter().map(|a| a.ty.clone()).collect() } else { Vec::new() };
     let nodes: Vec<Node> = arguments.into_iter().map(|a| a.node).collect();
     let wrong = || refusal("XX000", at, format!("{} takes another number of arguments", function.name));
     Ok(match function.run {
@@ -124,9 +158,13 @@ fn node(at: usize, function: &Function, arguments: Vec<Typed>) -> Result<Node, S
             let [a] = <[Node; 1]>::try_from(nodes).map_err(|_| wrong())?;
             Node::One(run, Box::new(a))
         }
-        Run::Two(run) => {
+        Run::Two(run) | Run::OfTexts(run) => {
             let [a, b] = <[Node; 2]>::try_from(nodes).map_err(|_| wrong())?;
             Node::Two(run, Box::new((a, b)))
+        }
+        Run::Swapped(run) => {
+            let [a, b] = <[Node; 2]>::try_from(nodes).map_err(|_| wrong())?;
+            Node::Two(run, Box::new((b, a)))
         }
         Run::Three(run) => {
             let [a, b, c] = <[Node; 3]>::try_from(nodes).map_err(|_| wrong())?;
@@ -137,7 +175,6 @@ fn node(at: usize, function: &Function, arguments: Vec<Typed>) -> Result<Node, S
             Node::Compare(test, Box::new((first_type, a, b)))
         }
         Run::List(run) => Node::List(run, nodes),
-        Run::Typed(run) => Node::Typed(run, types.into_iter().zip(nodes).collect()),
         Run::Refused(_) => return Err(wrong()),
     })
 }
@@ -148,7 +185,13 @@ fn declared(function: &Function, index: usize, types: &[Type]) -> Type {
     let own = types.get(index).cloned().unwrap_or(Type::Unknown);
     match base {
         // Unknown constants given to "any" are text (`coerce_type` leaves them; the functions read them as text).
-        Base::Any => if own == Type::Unknown { Type::Text } else { own },
+        Base::Any => {
+            if own == Type::Unknown {
+                Type::Text
+            } else {
+                own
+            }
+        }
         Base::AnyElement | Base::AnyNonArray | Base::AnyEnum => element_type(function, types),
         Base::AnyArray => Type::Array(Box::new(element_type(function, types))),
         base => base.plain().unwrap_or(own),
@@ -183,8 +226,12 @@ fn convert(at: usize, function: &Function, arguments: Vec<Typed>) -> Result<(Vec
     let mut converted = Vec::with_capacity(arguments.len());
     for (index, argument) in arguments.into_iter().enumerate() {
         let wanted = declared(function, index, &types);
-        let keeps_type = unmodified(&argument.ty) == wanted || function.arguments.get(index).is_none_or(|b| b.is_pseudo()) && argument.ty != Type::Unknown;
-        let argument = if keeps_type {
+        let keeps_type = unmodified(&argument.ty) == wanted
+            || function.arguments.get(index).is_none_or(|b| b.is_pseudo()) && argument.ty != Type::Unknown;
+        let argument = if matches!(function.run, Run::OfTexts(_)) {
+            let own = argument.at;
+            argument.explicitly(&Type::Text, own)?
+        } else if keeps_type {
             argument
         } else {
             let name = shown(&argument.ty);
@@ -231,8 +278,10 @@ fn function_error(at: usize, schema: Option<&str>, name: &str, types: &[Type], w
                 .hint("No function matches the given name and argument types. You might need to add explicit type casts.")
         }
         Unresolved::NotFound => {
-            let near = function::function_names().filter(|other| edit_distance(name, other) <= name.len().min(6) / 3).min_by_key(|other| edit_distance(name, other));
-            let near = near.map_or_else(String::new, |near| format!(" Perhaps you meant {near}.") );
+            let near = function::function_names()
+                .filter(|other| edit_distance(name, other) <= name.len().min(6) / 3)
+                .min_by_key(|other| edit_distance(name, other));
+            let near = near.map_or_else(String::new, |near| format!(" Perhaps you meant {near}."));
             refusal("42883", at, format!("function {signature} does not exist"))
                 .hint(format!("Highwater evaluates an explicit list of functions, and {full} is not one of them.{near}"))
         }

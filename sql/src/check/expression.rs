@@ -3,8 +3,8 @@
 use super::call::Operands;
 use super::resolve::{common_modifiers, common_type};
 use super::scope::{Tables, WithHint, refusal};
-use super::typed::{Collation, Typed, shown};
 use super::type_name;
+use super::typed::{Collation, Typed, shown};
 use crate::catalog::Catalog;
 use crate::error::SelectError;
 use crate::eval::Node;
@@ -154,10 +154,9 @@ impl Checker<'_> {
                 Node::And(vec![side(">=", &low)?, side("<=", &high)?]),
                 Node::And(vec![side(">=", &high)?, side("<=", &low)?]),
             ]),
-            (true, true) => Node::And(vec![
-                Node::Or(vec![side("<", &low)?, side(">", &high)?]),
-                Node::Or(vec![side("<", &high)?, side(">", &low)?]),
-            ]),
+            (true, true) => {
+                Node::And(vec![Node::Or(vec![side("<", &low)?, side(">", &high)?]), Node::Or(vec![side("<", &high)?, side(">", &low)?])])
+            }
         };
         Ok(Typed::new(Operands::release(held, node), Type::Bool, at))
     }
@@ -178,7 +177,7 @@ impl Checker<'_> {
                 && (reference.ty == Type::Unknown || reference.clone().implicitly(&common)?.is_some())
             {
                 for index in &constants {
-                    items[*index] = items[*index].clone().to_common(&common, "IN")?;
+                    items[*index] = items[*index].clone().into_common(&common, "IN")?;
                 }
                 order.sort_by_key(|i| !constants.contains(i));
             }
@@ -340,7 +339,8 @@ impl Checker<'_> {
 
     fn array(&mut self, at: usize, list: &[Expr]) -> Result<Typed, SelectError> {
         if list.is_empty() {
-            return Err(refusal("42P18", at, "cannot determine type of empty array").hint("Explicitly cast to the desired type, for example ARRAY[]::integer[]."));
+            return Err(refusal("42P18", at, "cannot determine type of empty array")
+                .hint("Explicitly cast to the desired type, for example ARRAY[]::integer[]."));
         }
         let (nodes, ty, collation) = self.unified(list, "ARRAY")?;
         if matches!(ty, Type::Array(_)) {
@@ -352,8 +352,12 @@ impl Checker<'_> {
     fn subscript(&mut self, at: usize, operand: &Expr, index: &Expr) -> Result<Typed, SelectError> {
         let operand = self.expression(operand)?;
         let Type::Array(element) = operand.ty.clone() else {
-            return Err(refusal("42804", at, format!("cannot subscript type {} because it does not support subscripting", shown(&operand.ty)))
-                .hint("write -> or ->> for json and jsonb"));
+            return Err(refusal(
+                "42804",
+                at,
+                format!("cannot subscript type {} because it does not support subscripting", shown(&operand.ty)),
+            )
+            .hint("write -> or ->> for json and jsonb"));
         };
         let index = self.expression(index)?;
         let (index_at, index_type) = (index.at, shown(&index.ty));
@@ -404,7 +408,7 @@ pub(super) fn unify(list: Vec<Typed>, place: &str) -> Result<(Vec<Node>, Type, C
     let mut nodes = Vec::with_capacity(list.len());
     let mut collation = Collation::C;
     for item in list {
-        let item = item.to_common(&common, place)?;
+        let item = item.into_common(&common, place)?;
         collation = collation.with(item.collation);
         nodes.push(item.node);
     }

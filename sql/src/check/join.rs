@@ -61,11 +61,11 @@ pub(super) fn check(checker: &mut Checker<'_>, index: usize, clause: &JoinClause
     // A condition that is part of the key holds for the row that the key finds; the others are tested.
     let (mut before, mut after) = (Vec::new(), Vec::new());
     for condition in &conditions {
-        let node = checker.condition(condition, "JOIN/ON")?;
-        let is_key = used.iter().any(|key| std::ptr::eq(*key, *condition)) && equalities(checker, own, condition)?.len() == 1;
-        if is_key {
+        let part_of_key = used.iter().filter(|key| std::ptr::eq(**key, *condition)).count();
+        if part_of_key > 0 && part_of_key == equalities(checker, own, condition)?.len() {
             continue;
         }
+        let node = checker.condition(condition, "JOIN/ON")?;
         let reads_own = node.any(&|node| matches!(node, Node::Lookup(table, _) if *table == index));
         if reads_own { after.push(node) } else { before.push(node) }
     }
@@ -131,8 +131,12 @@ fn reads(checker: &mut Checker<'_>, own: usize, expr: &Expr) -> Result<bool, Sel
 fn part(checker: &mut Checker<'_>, column: &Column, expr: &Expr, condition: &Expr) -> Result<KeyPart, SelectError> {
     let typed = checker.expression(expr)?;
     let mismatch = |typed: &Typed| {
-        refusal("0A000", condition.at, format!("a lookup key of type {} cannot be compared with type {}", shown(&column.ty), shown(&typed.ty)))
-            .hint(format!("cast the other side: ({} = (...)::{})", column.name, shown(&column.ty)))
+        refusal(
+            "0A000",
+            condition.at,
+            format!("a lookup key of type {} cannot be compared with type {}", shown(&column.ty), shown(&typed.ty)),
+        )
+        .hint(format!("cast the other side: ({} = (...)::{})", column.name, shown(&column.ty)))
     };
     let Some(function) = equality(&column.ty, &typed.ty) else { return Err(mismatch(&typed)) };
     let (at_column, at_value) = (function.arguments[0], function.arguments[1]);
@@ -143,7 +147,9 @@ fn part(checker: &mut Checker<'_>, column: &Column, expr: &Expr, condition: &Exp
         Base::Text | Base::Varchar => at_column == Base::Text,
         Base::Timestamp | Base::Timestamptz => matches!(at_value, Base::Timestamp | Base::Timestamptz),
         Base::Enum => at_column == Base::AnyEnum,
-        Base::Bool | Base::Numeric | Base::Uuid | Base::Date | Base::Bpchar | Base::Bytea | Base::Inet | Base::Time => at_column == base || at_column == Base::Text,
+        Base::Bool | Base::Numeric | Base::Uuid | Base::Date | Base::Bpchar | Base::Bytea | Base::Inet | Base::Time => {
+            at_column == base || at_column == Base::Text
+        }
         _ => false,
     };
     if !comparable {

@@ -31,7 +31,8 @@ pub(super) fn function(candidates: &'static [Function], arguments: &[Type]) -> R
 }
 
 fn choose(candidates: &'static [Function], arguments: &[Type], assumed: &[Type]) -> Result<&'static Function, Unresolved> {
-    let exact = |f: &&Function| f.arguments.len() == assumed.len() && f.arguments.iter().zip(assumed).all(|(want, ty)| *want == Base::of(ty));
+    let exact =
+        |f: &&Function| f.arguments.len() == assumed.len() && f.arguments.iter().zip(assumed).all(|(want, ty)| *want == Base::of(ty));
     if let Some(function) = candidates.iter().find(exact) {
         return Ok(function);
     }
@@ -140,8 +141,7 @@ fn select(mut left: Vec<Candidate>, arguments: &[Type]) -> Result<&'static Funct
     if let Some(first) = types.next()
         && types.all(|b| b == first)
     {
-        let accepting: Vec<&Candidate> =
-            left.iter().filter(|c| c.arguments.iter().all(|want| implicit(first, *want).is_some())).collect();
+        let accepting: Vec<&Candidate> = left.iter().filter(|c| c.arguments.iter().all(|want| implicit(first, *want).is_some())).collect();
         if let [only] = accepting.as_slice() {
             return Ok(only.function);
         }

@@ -60,7 +60,10 @@ impl<'c> Tables<'c> {
         let mut all: Vec<NamedTable<'c>> = Vec::new();
         for reference in std::iter::once(&select.from).chain(select.joins.iter().map(|join| &join.table)) {
             let named = NamedTable::of(reference, catalog)?;
-            if all.iter().any(|other| other.name == named.name && (other.aliased || named.aliased || other.table.schema == named.table.schema)) {
+            if all
+                .iter()
+                .any(|other| other.name == named.name && (other.aliased || named.aliased || other.table.schema == named.table.schema))
+            {
                 return Err(refusal("42712", reference.at, format!("table name \"{}\" specified more than once", named.name)));
             }
             all.push(named);

@@ -4,7 +4,7 @@ use super::resolve::unmodified;
 use super::scope::{WithHint, refusal};
 use crate::error::SelectError;
 use crate::eval::Node;
-use crate::function::{Base, Conversion, explicit, fit, implicit};
+use crate::function::{Base, Conversion, explicit, fit, implicit, is_stable};
 use crate::value::{Type, Value};
 
 /// Whose order and case mapping the text of an expression follows.
@@ -106,12 +106,15 @@ impl Typed {
                 return Ok(None);
             }
             let from = self.ty.clone();
-            return Ok(rule(from_base, to_base).map(|conversion| match conversion {
-                Conversion::Same => self.become_type(to.clone(), |node| node),
-                Conversion::With(run) => self.become_type(to.clone(), |node| Node::One(run, Box::new(node))),
-                Conversion::Output => self.become_type(to.clone(), |node| Node::Output(Box::new((from, node)))),
-                Conversion::Input | Conversion::Elements => self.become_type(to.clone(), |node| Node::Input(Box::new((to.clone(), node)))),
-            }));
+            let Some(conversion) = rule(from_base, to_base) else { return Ok(None) };
+            let node = match conversion {
+                Conversion::Same => self.node,
+                Conversion::With(run) => Node::One(run, Box::new(self.node)),
+                Conversion::Output => Node::Output(Box::new((from, self.node))),
+                Conversion::Input | Conversion::Elements => Node::Input(Box::new((to.clone(), self.node))),
+            };
+            let node = if is_stable(from_base, to_base) { node.stable() } else { node };
+            return Ok(Some(Self { node: node.folded(), ty: to.clone(), ..self }));
         };
         let Some(conversion) = rule(Base::of(from_element), Base::of(to_element)) else { return Ok(None) };
         let parts = (unmodified(from_element), unmodified(to_element));
@@ -128,7 +131,7 @@ impl Typed {
     }
 
     /// As one of several expressions that share a type.
-    pub fn to_common(self, common: &Type, place: &str) -> Result<Self, SelectError> {
+    pub fn into_common(self, common: &Type, place: &str) -> Result<Self, SelectError> {
         let (at, name) = (self.at, shown(&self.ty));
         let wanted = unmodified(common);
         match self.implicitly(&wanted)? {

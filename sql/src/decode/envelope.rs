@@ -12,8 +12,11 @@ use super::{DecodeError, Decoder, Envelope, Op, Row};
 
 /// Reads a record value in either form.
 pub(super) fn read(decoder: &Decoder, text: &str) -> Result<Envelope, DecodeError> {
+    if text.trim() == "null" {
+        return Err(DecodeError::NotAnEnvelope("null".into()));
+    }
     let mut json = serde_json::Deserializer::from_str(text);
-    let outer = EnvelopeSeed { decoder, wires: None, outermost: true }.deserialize(&mut json)?;
+    let outer = EnvelopeSeed { decoder, wires: decoder.plain_wires.as_deref(), outermost: true }.deserialize(&mut json)?;
     json.end()?;
     match outer.wrapped {
         None => outer.finish(decoder),
@@ -22,7 +25,7 @@ pub(super) fn read(decoder: &Decoder, text: &str) -> Result<Envelope, DecodeErro
             let payload = payload.ok_or_else(|| DecodeError::NotAnEnvelope("no payload".into()))?;
             let schema = wrapped.schema.map(RawValue::get).filter(|s| *s != "null");
             let schema = schema.map(|s| Schema::cached(decoder, s)).transpose()?;
-            let wires = schema.as_deref().map(Schema::wires);
+            let wires = schema.as_deref().map(Schema::wires).or(decoder.plain_wires.as_deref());
             let mut json = serde_json::Deserializer::from_str(payload);
             EnvelopeSeed { decoder, wires, outermost: false }.deserialize(&mut json)?.finish(decoder)
         }

@@ -25,7 +25,7 @@ pub fn decode_key(decoder: &Decoder, key: &[u8]) -> Result<Option<Row>, DecodeEr
     let Some(key) = Key::read(key)? else { return Ok(None) };
     let wires = key.schema.map(|s| schema::key_wires(s, &decoder.columns)).transpose()?;
     let mut json = serde_json::Deserializer::from_str(key.payload);
-    Ok(RowSeed { columns: &decoder.columns, wires: wires.as_deref() }.deserialize(&mut json)?)
+    Ok(RowSeed { columns: &decoder.columns, wires: wires.as_deref().or(decoder.plain_wires.as_deref()) }.deserialize(&mut json)?)
 }
 
 /// A key's two parts as text.

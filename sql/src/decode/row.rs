@@ -101,7 +101,10 @@ impl<'de> Visitor<'de> for RowSeed<'_> {
         if let Some(error) = error {
             return Ok(Some(Err(error)));
         }
-        let values = row.into_iter().zip(columns).map(|(value, column)| value.ok_or_else(|| missing(&column.name)));
-        Ok(Some(values.collect()))
+        if let Some((_, column)) = row.iter().zip(columns).find(|(value, _)| value.is_none()) {
+            return Ok(Some(Err(missing(&column.name))));
+        }
+        // Every slot is filled; collected this way the row keeps its one allocation.
+        Ok(Some(Ok(row.into_iter().map(|value| value.unwrap_or(Value::Null)).collect())))
     }
 }

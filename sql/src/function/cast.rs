@@ -86,6 +86,14 @@ pub(crate) fn explicit(from: Base, to: Base) -> Option<Conversion> {
     })
 }
 
+/// Whether the conversion is stable in Postgres, for it reads the session's zone or styles (`pg_cast`, volatility of the functions).
+pub(crate) fn is_stable(from: Base, to: Base) -> bool {
+    let local = matches!((from, to), (Date | Timestamp, Timestamptz) | (Timestamptz, Date | Timestamp | Time | Timetz) | (Time, Timetz));
+    let styled = matches!(from, Date | Timestamp | Timestamptz | Array | Enum) && to.category() == 'S';
+    let read = matches!(to, Date | Time | Timetz | Timestamp | Timestamptz | Interval | Array | Enum) && from.category() == 'S';
+    local || styled || read
+}
+
 /// A value cast to text: `::text`, not always the output function.
 pub(crate) fn text_of<'a>(ty: &Type, value: &'a Value) -> Cow<'a, str> {
     let text = value.to_text(ty);
@@ -141,7 +149,7 @@ fn round_time(ty: &Type, value: &Value) -> Outcome {
     Ok(match (ty, value) {
         (Type::Time(p), Value::Time(micros)) => Value::Time(time::round_micros(*micros, *p)),
         (Type::Timetz(p), Value::Timetz(micros, offset)) => Value::Timetz(time::round_micros(*micros, *p), *offset),
-        (Type::Timestamp(p) | Type::Timestamptz(p), Value::Timestamp(micros)) => Value::Timestamp(time::round_micros(*micros, *p)),
+        (Type::Timestamp(p) | Type::Timestamptz(p), Value::Timestamp(micros)) => Value::Timestamp(time::round_timestamp(*micros, *p)),
         _ => value.clone(),
     })
 }
@@ -198,9 +206,7 @@ pub(crate) fn date_to_timestamp(value: &Value) -> Outcome {
     match *days {
         time::DATE_INFINITY => Ok(Value::Timestamp(time::TIMESTAMP_INFINITY)),
         time::DATE_NEGATIVE_INFINITY => Ok(Value::Timestamp(time::TIMESTAMP_NEGATIVE_INFINITY)),
-        days => time::join_timestamp(days, 0)
-            .map(Value::Timestamp)
-            .map_err(|_| RowError::new("22008", "date out of range for timestamp")),
+        days => time::join_timestamp(days, 0).map(Value::Timestamp).map_err(|_| RowError::new("22008", "date out of range for timestamp")),
     }
 }
 

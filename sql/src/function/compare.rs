@@ -67,6 +67,7 @@ pub(super) fn operators() -> Vec<Function> {
                 arguments: Cow::Owned(vec![*left, *right]),
                 result: Bool,
                 run: Run::Compare(*test),
+                stable: left != right && (*left == Timestamptz || *right == Timestamptz),
                 needs_c: ordered && matches!(left, Text | Bpchar | AnyArray),
             });
         }

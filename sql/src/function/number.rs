@@ -253,7 +253,8 @@ fn width_bucket(arguments: &[Cow<'_, Value>]) -> Outcome {
         Ordering::Less => (operand.sub(low)?, high.sub(low)?),
         Ordering::Greater => (low.sub(operand)?, low.sub(high)?),
     };
-    let bucket = from.mul(&Decimal::from_i64(count))?.div_trunc(&to)?.to_i64_rounded()?;
+    // The quotient is rounded before it is cut, as in Postgres: close to the upper bound this gives count + 1.
+    let bucket = from.mul(&Decimal::from_i64(count))?.div(&to)?.floor()?.to_i64_rounded()?;
     in_range(bucket.checked_add(1), 4)
 }
 
@@ -264,6 +265,7 @@ const ROUNDING: &[Function] = &[
     row("trunc", N, Numeric, Run::One(|a| decimal(numeric(a)?.trunc(0)))),
     row("trunc", F8, Float8, Run::One(|a| Ok(Value::Float8(float8(a)?.trunc())))),
     row("trunc", &[Numeric, Int4], Numeric, Run::Two(|a, b| decimal(numeric(a)?.trunc(scale(b)?)))),
+    row("trunc", &[Foreign], Foreign, Run::Refused("cast the argument to numeric or double precision")),
     row("ceil", N, Numeric, Run::One(|a| decimal(numeric(a)?.ceil()))),
     row("ceil", F8, Float8, Run::One(|a| Ok(Value::Float8(float8(a)?.ceil())))),
     row("ceiling", N, Numeric, Run::One(|a| decimal(numeric(a)?.ceil()))),

@@ -2,13 +2,11 @@
 //!
 //! Lengths and positions count characters. Case mapping is that of collation C: ASCII letters only (`formatting.c`, `str_tolower`).
 
-use std::borrow::Cow;
-
 use super::Base::{self, *};
 use super::argument::{bytes, text};
 use super::{Function, Outcome, Run, VALUE_BYTES_MAX, row};
 use crate::error::RowError;
-use crate::value::{Type, Value};
+use crate::value::Value;
 
 /// A text that is not longer than [`VALUE_BYTES_MAX`].
 pub(super) fn built(text: String) -> Outcome {
@@ -38,17 +36,6 @@ fn concatenate_bytes(a: &Value, b: &Value) -> Outcome {
     if joined.len() > VALUE_BYTES_MAX { Err(too_long()) } else { Ok(Value::Bytea(joined.into())) }
 }
 
-/// `text || anynonarray` and the reverse: the other side is cast to text. NULL with anything is NULL.
-fn concatenate_any(arguments: &[(&Type, Cow<'_, Value>)]) -> Outcome {
-    let [(left_type, left), (right_type, right)] = arguments else {
-        return Err(RowError::new("XX000", "|| takes two arguments"));
-    };
-    if left.is_null() || right.is_null() {
-        return Ok(Value::Null);
-    }
-    concatenate(&super::cast::text_of(left_type, left), &super::cast::text_of(right_type, right))
-}
-
 /// `bpcharlen`: trailing blanks do not count.
 fn padded(value: &Value) -> Result<&str, RowError> {
     Ok(text(value)?.trim_end_matches(' '))
@@ -61,8 +48,8 @@ const CONCATENATION: &str = "write to_jsonb or array operators in the reader of 
 
 const OPERATORS: &[Function] = &[
     row("||", &[Text, Text], Text, Run::Two(|a, b| concatenate(text(a)?, text(b)?))),
-    row("||", &[Text, AnyNonArray], Text, Run::Typed(concatenate_any)),
-    row("||", &[AnyNonArray, Text], Text, Run::Typed(concatenate_any)),
+    row("||", &[Text, AnyNonArray], Text, Run::OfTexts(|a, b| concatenate(text(a)?, text(b)?))),
+    row("||", &[AnyNonArray, Text], Text, Run::OfTexts(|a, b| concatenate(text(a)?, text(b)?))),
     row("||", &[Bytea, Bytea], Bytea, Run::Two(concatenate_bytes)),
     row("||", &[AnyArray, AnyArray], AnyArray, Run::Refused(CONCATENATION)),
     row("||", &[AnyElement, AnyArray], AnyArray, Run::Refused(CONCATENATION)),

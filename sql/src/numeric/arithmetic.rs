@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use num_bigint::{BigInt, Sign};
 
-use super::{Coefficient, DIVISION_SCALE_MAX, Numeric, ROUND_SCALE_MAX, SCALE_MAX, SIGNIFICANT_DIGITS_MIN, big_pow10, pow10};
+use super::{
+    Coefficient, DIVISION_SCALE_MAX, Numeric, ROUND_SCALE_MAX, ROUND_SCALE_MIN, SCALE_MAX, SIGNIFICANT_DIGITS_MIN, big_pow10, pow10,
+};
 use crate::error::RowError;
 
 /// What happens to digits that are dropped.
@@ -102,12 +104,12 @@ impl Numeric {
 
     /// Rounded half away from zero to `scale` decimals; negative scales round before the decimal point.
     pub fn round(&self, scale: i32) -> Result<Numeric, RowError> {
-        self.to_scale(scale.clamp(-ROUND_SCALE_MAX, ROUND_SCALE_MAX), Dropped::Rounded)
+        self.to_scale(scale.clamp(ROUND_SCALE_MIN, ROUND_SCALE_MAX), Dropped::Rounded)
     }
 
     /// Cut to `scale` decimals; negative scales cut before the decimal point.
     pub fn trunc(&self, scale: i32) -> Result<Numeric, RowError> {
-        self.to_scale(scale.clamp(-ROUND_SCALE_MAX, ROUND_SCALE_MAX), Dropped::Cut)
+        self.to_scale(scale.clamp(ROUND_SCALE_MIN, ROUND_SCALE_MAX), Dropped::Cut)
     }
 
     /// The smallest integer that is not less.

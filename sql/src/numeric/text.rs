@@ -28,22 +28,6 @@ impl Numeric {
         let written = Written::read(text)?;
         written.into_numeric()
     }
-
-    /// Reads a number into `numeric(precision, scale)`, also one whose own scale could not be stored.
-    pub fn parse_with_typmod(text: &str, precision: u16, scale: i16) -> Result<Numeric, RowError> {
-        match Numeric::parse(text) {
-            Ok(number) => number.apply_typmod(precision, scale),
-            Err(e) if e.sqlstate == "22003" => {
-                let written = Written::read(text)?;
-                if written.leading_power() > i64::from(INTEGER_DIGITS_MAX) {
-                    return Err(RowError::new("22003", "numeric field overflow"));
-                }
-                // Only a scale beyond the limit is left: keep as many decimals as can matter for the rounding.
-                written.cut(i64::from(scale.unsigned_abs()) + 2)?.apply_typmod(precision, scale)
-            }
-            Err(e) => Err(e),
-        }
-    }
 }
 
 /// The common case: an optional sign, at most 37 digits and at most one point among them.
@@ -119,14 +103,6 @@ impl Written {
     fn coefficient(&self) -> BigInt {
         let coefficient = BigInt::parse_bytes(self.digits.as_bytes(), 10).unwrap_or_default();
         if self.negative { -coefficient } else { coefficient }
-    }
-
-    /// The number cut to `scale` decimals.
-    fn cut(mut self, scale: i64) -> Result<Numeric, RowError> {
-        let extra = usize::try_from(-self.exponent - scale).unwrap_or(0);
-        let keep = self.digits.len().saturating_sub(extra);
-        self.digits.truncate(keep);
-        Numeric::from_big(self.coefficient(), u32::try_from(scale).map_err(|_| overflow())?)
     }
 }
 

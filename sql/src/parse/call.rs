@@ -1,16 +1,49 @@
 //! Names, function calls (also those with keywords inside) and typed constants such as `date '2024-01-31'`.
 
+use super::Parser;
 use super::lex::Token;
 use super::syntax::{Expr, Kind};
-use super::Parser;
 use crate::error::SelectError;
 
 /// Aggregates and window functions that people reach for, to say more than "does not exist".
 const AGGREGATES: &[&str] = &[
-    "count", "sum", "avg", "min", "max", "array_agg", "string_agg", "json_agg", "jsonb_agg", "json_object_agg", "jsonb_object_agg",
-    "bool_and", "bool_or", "every", "bit_and", "bit_or", "stddev", "stddev_pop", "stddev_samp", "variance", "var_pop", "var_samp",
-    "percentile_cont", "percentile_disc", "mode", "corr", "row_number", "rank", "dense_rank", "lag", "lead", "first_value", "last_value",
-    "ntile", "nth_value", "percent_rank", "cume_dist",
+    "count",
+    "sum",
+    "avg",
+    "min",
+    "max",
+    "array_agg",
+    "string_agg",
+    "json_agg",
+    "jsonb_agg",
+    "json_object_agg",
+    "jsonb_object_agg",
+    "bool_and",
+    "bool_or",
+    "every",
+    "bit_and",
+    "bit_or",
+    "stddev",
+    "stddev_pop",
+    "stddev_samp",
+    "variance",
+    "var_pop",
+    "var_samp",
+    "percentile_cont",
+    "percentile_disc",
+    "mode",
+    "corr",
+    "row_number",
+    "rank",
+    "dense_rank",
+    "lag",
+    "lead",
+    "first_value",
+    "last_value",
+    "ntile",
+    "nth_value",
+    "percent_rank",
+    "cume_dist",
 ];
 
 impl Parser<'_> {

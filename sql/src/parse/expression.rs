@@ -187,7 +187,10 @@ impl Parser<'_> {
         let operand = Box::new(left);
         let above = binding::MEMBERSHIP + 1;
         if self.take_word("between") {
-            let symmetric = self.take_word("symmetric") || { self.take_word("asymmetric"); false };
+            let symmetric = self.take_word("symmetric") || {
+                self.take_word("asymmetric");
+                false
+            };
             let low = Box::new(self.expression_above(above)?);
             self.expect_word("and")?;
             let high = Box::new(self.expression_above(above)?);

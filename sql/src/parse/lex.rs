@@ -193,10 +193,7 @@ impl<'a> Lexer<'a> {
         if let Some(comment) = bytes[..len].windows(2).position(|w| w == b"/*" || w == b"--") {
             len = comment;
         }
-        while len > 1
-            && matches!(bytes[len - 1], b'+' | b'-')
-            && !bytes[..len - 1].iter().any(|b| b"~!@#^&|`?%".contains(b))
-        {
+        while len > 1 && matches!(bytes[len - 1], b'+' | b'-') && !bytes[..len - 1].iter().any(|b| b"~!@#^&|`?%".contains(b)) {
             len -= 1;
         }
         let start = self.at;
@@ -278,9 +275,10 @@ impl<'a> Lexer<'a> {
 
     fn dollar_quoted(&mut self, start: usize) -> Result<Token, SelectError> {
         let rest = &self.sql[start + 1..];
-        let tag = rest.find('$').map(|n| &rest[..n]).filter(|tag| {
-            tag.bytes().next().is_none_or(starts_word) && tag.bytes().all(|b| continues_word(b) && b != b'$')
-        });
+        let tag = rest
+            .find('$')
+            .map(|n| &rest[..n])
+            .filter(|tag| tag.bytes().next().is_none_or(starts_word) && tag.bytes().all(|b| continues_word(b) && b != b'$'));
         let Some(tag) = tag else {
             return Err(syntax(start, "syntax error at or near \"$\""));
         };
@@ -403,7 +401,14 @@ mod tests {
     #[test]
     fn an_operator_ends_where_postgres_ends_it() {
         let operator = |s: &str| Token::Operator(s.to_owned());
-        for (sql, first, second) in [("a>-1", ">", Some("-")), ("a||-1", "||-", None), ("a<=-1", "<=", Some("-")), ("a@-1", "@-", None), ("a*-1", "*", Some("-")), ("a!=1", "<>", None)] {
+        for (sql, first, second) in [
+            ("a>-1", ">", Some("-")),
+            ("a||-1", "||-", None),
+            ("a<=-1", "<=", Some("-")),
+            ("a@-1", "@-", None),
+            ("a*-1", "*", Some("-")),
+            ("a!=1", "<>", None),
+        ] {
             let tokens = of(sql);
             assert_eq!(tokens[1], operator(first), "{sql}");
             match second {

@@ -85,30 +85,86 @@ pub(crate) enum Kind {
     /// `a`, `t.a`, `s.t.a`
     Column(Vec<String>),
     /// Prefix operator (other than NOT).
-    Unary { operator: String, operand: Box<Expr> },
+    Unary {
+        operator: String,
+        operand: Box<Expr>,
+    },
     /// Infix operator (other than AND, OR).
-    Binary { operator: String, left: Box<Expr>, right: Box<Expr> },
+    Binary {
+        operator: String,
+        left: Box<Expr>,
+        right: Box<Expr>,
+    },
     And(Vec<Expr>),
     Or(Vec<Expr>),
     Not(Box<Expr>),
-    Is { operand: Box<Expr>, test: Test, negated: bool },
-    Distinct { left: Box<Expr>, right: Box<Expr>, negated: bool },
-    Between { operand: Box<Expr>, low: Box<Expr>, high: Box<Expr>, symmetric: bool, negated: bool },
-    In { operand: Box<Expr>, list: Vec<Expr>, negated: bool },
+    Is {
+        operand: Box<Expr>,
+        test: Test,
+        negated: bool,
+    },
+    Distinct {
+        left: Box<Expr>,
+        right: Box<Expr>,
+        negated: bool,
+    },
+    Between {
+        operand: Box<Expr>,
+        low: Box<Expr>,
+        high: Box<Expr>,
+        symmetric: bool,
+        negated: bool,
+    },
+    In {
+        operand: Box<Expr>,
+        list: Vec<Expr>,
+        negated: bool,
+    },
     /// `left operator ANY (array)` or ALL.
-    Quantified { left: Box<Expr>, operator: String, all: bool, array: Box<Expr> },
-    Like { pattern: Pattern, operand: Box<Expr>, against: Box<Expr>, escape: Option<Box<Expr>>, negated: bool },
-    Case { operand: Option<Box<Expr>>, arms: Vec<(Expr, Expr)>, otherwise: Option<Box<Expr>> },
-    Cast { operand: Box<Expr>, ty: TypeName },
-    Collate { operand: Box<Expr>, collation: String },
-    Call { schema: Option<String>, name: String, arguments: Vec<Expr> },
+    Quantified {
+        left: Box<Expr>,
+        operator: String,
+        all: bool,
+        array: Box<Expr>,
+    },
+    Like {
+        pattern: Pattern,
+        operand: Box<Expr>,
+        against: Box<Expr>,
+        escape: Option<Box<Expr>>,
+        negated: bool,
+    },
+    Case {
+        operand: Option<Box<Expr>>,
+        arms: Vec<(Expr, Expr)>,
+        otherwise: Option<Box<Expr>>,
+    },
+    Cast {
+        operand: Box<Expr>,
+        ty: TypeName,
+    },
+    Collate {
+        operand: Box<Expr>,
+        collation: String,
+    },
+    Call {
+        schema: Option<String>,
+        name: String,
+        arguments: Vec<Expr>,
+    },
     Coalesce(Vec<Expr>),
     NullIf(Box<Expr>, Box<Expr>),
     /// GREATEST, LEAST
-    Extreme { greatest: bool, list: Vec<Expr> },
+    Extreme {
+        greatest: bool,
+        list: Vec<Expr>,
+    },
     Array(Vec<Expr>),
     Row(Vec<Expr>),
-    Subscript { operand: Box<Expr>, index: Box<Expr> },
+    Subscript {
+        operand: Box<Expr>,
+        index: Box<Expr>,
+    },
 }
 
 impl Expr {
@@ -132,7 +188,6 @@ impl Expr {
             Kind::Extreme { greatest: false, .. } => ("least", 2),
             Kind::Array(_) => ("array", 2),
             Kind::Row(_) => ("row", 2),
-            Kind::Bool(_) => ("bool", 1),
             Kind::Collate { operand, .. } | Kind::Subscript { operand, .. } => operand.own_name(),
             Kind::Cast { operand, ty } => match operand.own_name() {
                 (_, 0 | 1) => (&ty.name, 1),
@@ -173,9 +228,7 @@ impl Kind {
             Self::Subscript { operand, index } => operand.height.max(index.height),
             Self::Between { operand, low, high, .. } => operand.height.max(low.height).max(high.height),
             Self::In { operand, list, .. } => operand.height.max(of(list)),
-            Self::Like { operand, against, escape, .. } => {
-                operand.height.max(against.height).max(escape.as_ref().map_or(0, |e| e.height))
-            }
+            Self::Like { operand, against, escape, .. } => operand.height.max(against.height).max(escape.as_ref().map_or(0, |e| e.height)),
             Self::Case { operand, arms, otherwise } => {
                 let arms = arms.iter().map(|(when, then)| when.height.max(then.height)).max().unwrap_or(0);
                 let ends = [operand, otherwise].into_iter().flatten().map(|e| e.height).max().unwrap_or(0);

@@ -1,8 +1,8 @@
 //! Type names, as Postgres' grammar reads them (`gram.y`, `Typename`).
 
+use super::Parser;
 use super::lex::Token;
 use super::syntax::TypeName;
-use super::Parser;
 use crate::error::SelectError;
 
 impl Parser<'_> {
@@ -103,7 +103,10 @@ impl Parser<'_> {
     fn interval(&mut self, at: usize) -> Result<TypeName, SelectError> {
         self.next();
         if *self.peek() == Token::Symbol('(') || self.interval_field() {
-            return Err(self.refuse("interval fields and precision are not supported", "write interval alone, and the unit inside the text: interval '1 day'"));
+            return Err(self.refuse(
+                "interval fields and precision are not supported",
+                "write interval alone, and the unit inside the text: interval '1 day'",
+            ));
         }
         Ok(system(at, "interval", Vec::new()))
     }

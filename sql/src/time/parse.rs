@@ -1,112 +1,70 @@
-//! Reading dates, times and intervals.
+//! The input functions of the date and time types.
 
-use super::{Civil, DAY, HOUR, MINUTE, SECOND, days_from_civil, days_in_month, join_timestamp, round_micros};
+use super::datetime::{Moment, Parts, Refused, read, read_time};
+use super::{
+    DATE_INFINITY, DATE_NEGATIVE_INFINITY, SECOND, TIMESTAMP_INFINITY, TIMESTAMP_NEGATIVE_INFINITY, is_date, is_timestamp, join_timestamp,
+    round_micros, round_timestamp,
+};
 use crate::error::RowError;
 
-/// `date_in`.
+/// `date_in`. A time of day in the text is read and dropped.
 pub fn parse_date(text: &str) -> Result<i32, RowError> {
-    match text.trim() {
-        "infinity" => return Ok(super::DATE_INFINITY),
-        "-infinity" => return Ok(super::DATE_NEGATIVE_INFINITY),
-        _ => {}
+    match read(text).map_err(|e| refuse(e, "date", text))? {
+        Moment::Epoch => Ok(0),
+        Moment::Infinite { negative } => Ok(if negative { DATE_NEGATIVE_INFINITY } else { DATE_INFINITY }),
+        Moment::Fields(Parts { days: Some(days), .. }) if is_date(days) => Ok(days),
+        Moment::Fields(Parts { days: Some(_), .. }) => Err(RowError::new("22008", format!("date out of range: \"{text}\""))),
+        Moment::Fields(_) => Err(refuse(Refused::BadFormat, "date", text)),
     }
-    let (days, rest) = date(text.trim()).ok_or_else(|| invalid("date", text))?;
-    if rest.is_empty() { Ok(days) } else { Err(invalid("date", text)) }
 }
 
-/// `time_in`.
+/// `time_in`. A date and a zone in the text are read and dropped.
 pub fn parse_time(text: &str, precision: Option<u8>) -> Result<i64, RowError> {
-    match time(text.trim()) {
-        Some((micros, "")) => Ok(round_micros(micros, precision)),
-        _ => Err(invalid("time", text)),
+    match read_time(text).map_err(|e| refuse(e, "time", text))? {
+        Moment::Fields(Parts { micros: Some(micros), .. }) => Ok(round_micros(micros, precision)),
+        _ => Err(refuse(Refused::BadFormat, "time", text)),
     }
 }
 
-/// `timetz_in`.
+/// `timetz_in`: microseconds since midnight, and seconds east of UTC (none given: the session's zone, UTC).
 pub fn parse_timetz(text: &str, precision: Option<u8>) -> Result<(i64, i32), RowError> {
-    let (micros, zone) = time(text.trim()).ok_or_else(|| invalid("time with time zone", text))?;
-    let seconds = offset(zone).ok_or_else(|| invalid("time with time zone", text))?;
-    Ok((round_micros(micros, precision), seconds))
+    match read_time(text).map_err(|e| refuse(e, "time with time zone", text))? {
+        Moment::Fields(Parts { micros: Some(micros), offset, .. }) => Ok((round_micros(micros, precision), offset.unwrap_or(0))),
+        _ => Err(refuse(Refused::BadFormat, "time with time zone", text)),
+    }
 }
 
-/// `timestamp_in`.
+/// `timestamp_in`. A zone in the text is read and dropped.
 pub fn parse_timestamp(text: &str, precision: Option<u8>) -> Result<i64, RowError> {
-    Ok(round_micros(date_time(text, "timestamp")?.0, precision))
+    timestamp(text, "timestamp", precision, false)
 }
 
-/// `timestamptz_in`.
+/// `timestamptz_in`. A text without a zone is in the session's, UTC.
 pub fn parse_timestamptz(text: &str, precision: Option<u8>) -> Result<i64, RowError> {
-    let (local, seconds) = date_time(text, "timestamp with time zone")?;
-    Ok(round_micros(local - i64::from(seconds) * SECOND, precision))
+    timestamp(text, "timestamp with time zone", precision, true)
 }
 
-/// `interval_in`: months, days, microseconds.
-pub fn parse_interval(text: &str) -> Result<(i32, i32, i64), RowError> {
-    Err(invalid("interval", text))
-}
-
-fn date_time(text: &str, ty: &str) -> Result<(i64, i32), RowError> {
-    match text.trim() {
-        "infinity" => return Ok((super::TIMESTAMP_INFINITY, 0)),
-        "-infinity" => return Ok((super::TIMESTAMP_NEGATIVE_INFINITY, 0)),
-        _ => {}
+fn timestamp(text: &str, ty: &str, precision: Option<u8>, zoned: bool) -> Result<i64, RowError> {
+    match read(text).map_err(|e| refuse(e, ty, text))? {
+        Moment::Epoch => Ok(0),
+        Moment::Infinite { negative } => Ok(if negative { TIMESTAMP_NEGATIVE_INFINITY } else { TIMESTAMP_INFINITY }),
+        Moment::Fields(Parts { days: Some(days), micros, offset }) => {
+            let out_of_range = || RowError::new("22008", format!("timestamp out of range: \"{text}\""));
+            let east = if zoned { i64::from(offset.unwrap_or(0)) * SECOND } else { 0 };
+            let moment = join_timestamp(days, micros.unwrap_or(0)).map_err(|_| out_of_range())?;
+            let moment = moment.checked_sub(east).filter(|m| is_timestamp(*m)).ok_or_else(out_of_range)?;
+            Ok(round_timestamp(moment, precision))
+        }
+        Moment::Fields(_) => Err(refuse(Refused::BadFormat, ty, text)),
     }
-    let (days, rest) = date(text.trim()).ok_or_else(|| invalid(ty, text))?;
-    if rest.is_empty() {
-        return Ok((join_timestamp(days, 0)?, 0));
+}
+
+/// The words of `DateTimeParseError`.
+pub(super) fn refuse(reason: Refused, ty: &str, text: &str) -> RowError {
+    match reason {
+        Refused::BadFormat => RowError::new("22007", format!("invalid input syntax for type {ty}: \"{text}\"")),
+        Refused::FieldOverflow => RowError::new("22008", format!("date/time field value out of range: \"{text}\"")),
+        Refused::ZoneOverflow => RowError::new("22009", format!("time zone displacement out of range: \"{text}\"")),
+        Refused::Other(error) => error,
     }
-    let (micros, zone) = rest.strip_prefix(['T', ' ']).and_then(time).ok_or_else(|| invalid(ty, text))?;
-    let seconds = offset(zone).ok_or_else(|| invalid(ty, text))?;
-    Ok((join_timestamp(days, micros)?, seconds))
-}
-
-fn date(text: &str) -> Option<(i32, &str)> {
-    let (year, rest) = number(text, 4, 6)?;
-    let (month, rest) = number(rest.strip_prefix('-')?, 2, 2)?;
-    let (day, rest) = number(rest.strip_prefix('-')?, 2, 2)?;
-    let date = Civil { year: i32::try_from(year).ok()?, month: u8::try_from(month).ok()?, day: u8::try_from(day).ok()? };
-    let ok = (1..=12).contains(&date.month) && (1..=days_in_month(date.year, date.month)).contains(&date.day);
-    ok.then(|| (days_from_civil(date), rest))
-}
-
-fn time(text: &str) -> Option<(i64, &str)> {
-    let (hour, rest) = number(text, 2, 2)?;
-    let (minute, rest) = number(rest.strip_prefix(':')?, 2, 2)?;
-    let (second, mut rest) = match rest.strip_prefix(':') {
-        Some(rest) => number(rest, 2, 2)?,
-        None => (0, rest),
-    };
-    let mut fraction = 0;
-    if let Some(digits) = rest.strip_prefix('.') {
-        let (value, after) = number(digits, 1, 6)?;
-        fraction = value * 10_i64.pow(6 - u32::try_from(digits.len() - after.len()).ok()?);
-        rest = after;
-    }
-    let micros = hour * HOUR + minute * MINUTE + second * SECOND + fraction;
-    (minute < 60 && second <= 60 && micros <= DAY).then_some((micros, rest))
-}
-
-fn offset(text: &str) -> Option<i32> {
-    if text.is_empty() || text == "Z" {
-        return Some(0);
-    }
-    let (hours, rest) = number(text.strip_prefix(['+', '-'])?, 1, 2)?;
-    let (minutes, rest) = match rest.strip_prefix(':') {
-        Some(rest) => number(rest, 2, 2)?,
-        None => (0, rest),
-    };
-    let seconds = i32::try_from(hours * 3600 + minutes * 60).ok()?;
-    rest.is_empty().then_some(if text.starts_with('-') { -seconds } else { seconds })
-}
-
-fn number(text: &str, digits_min: usize, digits_max: usize) -> Option<(i64, &str)> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    if digits < digits_min || digits > digits_max {
-        return None;
-    }
-    Some((text[..digits].parse().ok()?, &text[digits..]))
-}
-
-fn invalid(ty: &str, text: &str) -> RowError {
-    RowError::new("22007", format!("invalid input syntax for type {ty}: \"{text}\""))
 }

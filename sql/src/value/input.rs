@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Type, Value, bytes, float};
+use super::{Type, Value, array, bytes, float, inet};
 use crate::error::RowError;
 use crate::numeric::Numeric;
 use crate::{json, time};
@@ -11,6 +11,9 @@ impl Value {
     /// What the type's input function makes of the text, its modifiers applied as for a stored column (so text that is too long
     /// for `varchar(n)` fails with 22001). Fails with Postgres' code and message.
     pub fn from_text(ty: &Type, text: &str) -> Result<Value, RowError> {
+        if text.bytes().any(|b| b == 0) {
+            return Err(RowError::new("22021", "invalid byte sequence for encoding \"UTF8\": 0x00"));
+        }
         Ok(match ty {
             Type::Bool => Value::Bool(parse_bool(text)?),
             Type::Int2 => Value::Int(parse_int(text, ty, i16::MIN.into(), i16::MAX.into())?),
@@ -19,7 +22,7 @@ impl Value {
             Type::Float4 => Value::Float4(float::parse_f32(text)?),
             Type::Float8 => Value::Float8(float::parse_f64(text)?),
             Type::Numeric(None) => Value::Numeric(Numeric::parse(text)?),
-            Type::Numeric(Some((p, s))) => Value::Numeric(Numeric::parse_with_typmod(text, *p, *s)?),
+            Type::Numeric(Some((p, s))) => Value::Numeric(Numeric::parse(text)?.apply_typmod(*p, *s)?),
             Type::Text | Type::Unknown => Value::Text(text.into()),
             Type::Varchar(n) => Value::Text(fit(text, *n, "character varying")?.into()),
             Type::Bpchar(n) => Value::Text(pad(fit(text, *n, "character")?, *n)),
@@ -46,10 +49,8 @@ impl Value {
             Type::Enum(e) => {
                 return Err(RowError::new("22P02", format!("invalid input value for enum {}: \"{text}\"", e.name)));
             }
-            Type::Inet => Value::Text(text.into()),
-            Type::Array(_) => {
-                return Err(RowError::new("0A000", "arrays in text are not supported"));
-            }
+            Type::Inet => Value::Text(inet::normalize(text)?.into()),
+            Type::Array(element) => Value::Array(array::parse_array(text, element)?.into()),
         })
     }
 }
@@ -74,15 +75,24 @@ fn parse_bool(text: &str) -> Result<bool, RowError> {
 
 /// `pg_strtoint16` and its siblings.
 fn parse_int(text: &str, ty: &Type, min: i64, max: i64) -> Result<i64, RowError> {
+    let invalid = || RowError::new("22P02", format!("invalid input syntax for type {}: \"{text}\"", ty.name()));
+    let out_of_range = || RowError::new("22003", format!("value \"{text}\" is out of range for type {}", ty.name()));
     let trimmed = text.trim_matches(is_space);
-    let digits = trimmed.strip_prefix(['-', '+']).unwrap_or(trimmed);
-    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(RowError::new("22P02", format!("invalid input syntax for type {}: \"{text}\"", ty.name())));
+    let unsigned = trimmed.strip_prefix(['-', '+']).unwrap_or(trimmed);
+    let end = unsigned.find(|c: char| !c.is_ascii_digit()).unwrap_or(unsigned.len());
+    if end == 0 {
+        return Err(invalid());
     }
-    match trimmed.parse::<i64>() {
-        Ok(v) if (min..=max).contains(&v) => Ok(v),
-        _ => Err(RowError::new("22003", format!("value \"{text}\" is out of range for type {}", ty.name()))),
+    // Too many digits are noticed before what follows them, the sign is applied last.
+    let magnitude = unsigned[..end].parse::<i128>().map_err(|_| out_of_range())?;
+    if magnitude > -i128::from(min) {
+        return Err(out_of_range());
     }
+    if end < unsigned.len() {
+        return Err(invalid());
+    }
+    let value = if trimmed.starts_with('-') { -magnitude } else { magnitude };
+    i64::try_from(value).ok().filter(|v| (min..=max).contains(v)).ok_or_else(out_of_range)
 }
 
 /// The text cut to `n` characters where only blanks are lost (`varchar_input`, `bpchar_input`).

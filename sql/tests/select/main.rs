@@ -1,1 +1,15 @@
-fn main(){}
+//! What a SELECT means, with Postgres as the only source of expected values.
+//!
+//! `cases/*.txt` hold fixed cases as Postgres answered them; they run without a server. With `HIGHWATER_TEST_POSTGRES` (a connection
+//! string) every fixed case is asked again, and a generator asks thousands more. `HIGHWATER_TEST_SECONDS` gives the generator more
+//! time, `HIGHWATER_TEST_SEED` repeats a run, and `HIGHWATER_TEST_WRITE=1` writes Postgres' answers into the fixed cases.
+#![allow(clippy::unwrap_used)]
+
+mod cases;
+mod differential;
+mod generator;
+mod joins;
+mod names;
+mod oracle;
+mod refusals;
+mod samples;

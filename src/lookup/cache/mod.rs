@@ -116,8 +116,10 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static, R: Clone + Send + Sync + 'sta
         self.clear();
     }
 
-    /// Rows kept, roughly.
+    /// Rows kept.
     pub fn len(&self) -> u64 {
+        // The count lags behind what was inserted until this was run.
+        self.rows.run_pending_tasks();
         self.rows.entry_count()
     }
 

@@ -68,7 +68,9 @@ impl<'a> World<'a> {
             Step::Arrive => {
                 let Some(row) = self.late.pop_front() else { return false };
                 match (self.rule, row) {
-                    (Rule::UpdateInPlace, Some(row)) => self.cache.rows.insert(KEY, Kept { generation: self.cache.generation.load(Ordering::Acquire), row }),
+                    (Rule::UpdateInPlace, Some(row)) => {
+                        self.cache.rows.insert(KEY, Kept { generation: self.cache.generation.load(Ordering::Acquire), row })
+                    }
                     (Rule::UpdateInPlace | Rule::RemoveOnly, _) => drop(self.cache.rows.remove(&KEY)),
                     (Rule::RemoveAndDiscard, _) => drop(self.cache.remove(&KEY)),
                 }

@@ -66,7 +66,7 @@ impl Endpoint {
         let url = config.url.parse().ok_or_else(|| stop("the webhook's url is not an http or https URL".to_owned(), "correct url"))?;
         let signer = config.secret.signer().map_err(|error| stop(format!("the webhook's secret {error}"), "correct secret"))?;
         let client = client(config, &url).map_err(|error| {
-            stop(format!("TLS cannot be set up: {}", describe(&error)), "install the system's root certificates (package ca-certificates)")
+            stop(format!("TLS cannot be set up: {}", root(&error)), "install the system's root certificates (package ca-certificates)")
         })?;
         Ok(Self {
             client,
@@ -154,7 +154,11 @@ impl Endpoint {
             Ok(response) => self.judge(response).await,
             Err(error) => {
                 self.count("transport");
-                let reason = if error.is_timeout() { format!("no answer within {:?}", self.timeout) } else { describe(&error) };
+                let reason = match &error {
+                    _ if error.is_timeout() => format!("no answer within {:?}", self.timeout),
+                    _ if error.is_connect() => format!("cannot connect: {}", root(&error)),
+                    _ => format!("the connection broke: {}", root(&error)),
+                };
                 Try::Failed { reason, retry_after: None }
             }
         }
@@ -225,14 +229,13 @@ fn body(events: &[&Event]) -> Bytes {
     Bytes::from(body)
 }
 
-/// The error without the URL, and its root: "error sending request: Connection refused".
-fn describe(error: &reqwest::Error) -> String {
+/// What is at the bottom of an error; what lies above it repeats the URL.
+fn root(error: &reqwest::Error) -> &dyn std::error::Error {
     let mut root: &dyn std::error::Error = error;
     while let Some(source) = root.source() {
         root = source;
     }
-    let what = if error.is_connect() { "cannot connect" } else { "the connection broke" };
-    format!("{what}: {root}")
+    root
 }
 
 /// `Retry-After` of RFC 9110, section 10.2.3: seconds or a date.

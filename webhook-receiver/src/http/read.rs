@@ -33,18 +33,12 @@ pub type LiveJson = Arc<str>;
 /// The numbers of this moment for the dashboard.
 #[must_use]
 pub fn live_json(store: &Store) -> LiveJson {
-    serde_json::to_string(&store.live())
-        .unwrap_or_default()
-        .into()
+    serde_json::to_string(&store.live()).unwrap_or_default().into()
 }
 
 /// `GET /stats`
 pub async fn stats(State(app): State<Arc<App>>) -> Response {
-    (
-        [(header::CACHE_CONTROL, "no-store")],
-        Json(app.store.stats()),
-    )
-        .into_response()
+    ([(header::CACHE_CONTROL, "no-store")], Json(app.store.stats())).into_response()
 }
 
 /// `GET /health`: 200 as long as the process serves; `storage` says whether the last transaction succeeded.
@@ -63,10 +57,7 @@ pub struct EventsQuery {
 }
 
 /// `GET /events`: the newest first.
-pub async fn events(
-    State(app): State<Arc<App>>,
-    query: Result<Query<EventsQuery>, QueryRejection>,
-) -> Response {
+pub async fn events(State(app): State<Arc<App>>, query: Result<Query<EventsQuery>, QueryRejection>) -> Response {
     let Query(query) = match query {
         Ok(query) => query,
         Err(rejection) => return refuse(StatusCode::BAD_REQUEST, &rejection.body_text()),
@@ -82,10 +73,7 @@ pub async fn events(
     };
     match app.store.events(filter).await {
         Ok(body) => {
-            let headers = [
-                (header::CONTENT_TYPE, "application/json"),
-                (header::CACHE_CONTROL, "no-store"),
-            ];
+            let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
             (headers, body).into_response()
         }
         Err(error) => unreadable(&error),
@@ -96,10 +84,7 @@ pub async fn events(
 pub async fn export(State(app): State<Arc<App>>) -> Response {
     match app.store.export().await {
         Ok(chunks) => {
-            let headers = [
-                (header::CONTENT_TYPE, "application/x-ndjson"),
-                (header::CACHE_CONTROL, "no-store"),
-            ];
+            let headers = [(header::CONTENT_TYPE, "application/x-ndjson"), (header::CACHE_CONTROL, "no-store")];
             (headers, Body::from_stream(ReceiverStream::new(chunks))).into_response()
         }
         Err(error) => unreadable(&error),
@@ -109,20 +94,11 @@ pub async fn export(State(app): State<Arc<App>>) -> Response {
 /// `GET /`
 pub async fn dashboard(State(app): State<Arc<App>>) -> Response {
     let headers = [
-        (
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("text/html; charset=utf-8"),
-        ),
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         (header::CONTENT_SECURITY_POLICY, app.page_policy.clone()),
-        (
-            header::X_CONTENT_TYPE_OPTIONS,
-            HeaderValue::from_static("nosniff"),
-        ),
-        (
-            header::REFERRER_POLICY,
-            HeaderValue::from_static("no-referrer"),
-        ),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
     ];
     (headers, PAGE).into_response()
 }
@@ -130,24 +106,16 @@ pub async fn dashboard(State(app): State<Arc<App>>) -> Response {
 /// `GET /events/stream`: server-sent events named `live`, the first at once, then with every change.
 pub async fn stream(State(app): State<Arc<App>>) -> Response {
     let Ok(permit) = Arc::clone(&app.screens).try_acquire_owned() else {
-        return refuse(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "too many screens are watching",
-        );
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, "too many screens are watching");
     };
     let first = tokio_stream::once(live_json(&app.store));
-    let live = first
-        .chain(WatchStream::from_changes(app.live.clone()))
-        .map(move |json| {
-            // The permit lives as long as the stream.
-            let _watching = &permit;
-            Ok::<_, Infallible>(Event::default().event("live").data(&*json))
-        });
+    let live = first.chain(WatchStream::from_changes(app.live.clone())).map(move |json| {
+        // The permit lives as long as the stream.
+        let _watching = &permit;
+        Ok::<_, Infallible>(Event::default().event("live").data(&*json))
+    });
     // The second header tells nginx not to hold events back.
-    let headers = [
-        (header::CACHE_CONTROL.as_str(), "no-store"),
-        ("x-accel-buffering", "no"),
-    ];
+    let headers = [(header::CACHE_CONTROL.as_str(), "no-store"), ("x-accel-buffering", "no")];
     (headers, Sse::new(live).keep_alive(KeepAlive::default())).into_response()
 }
 
@@ -155,10 +123,7 @@ pub async fn stream(State(app): State<Arc<App>>) -> Response {
 pub(super) fn page_policy() -> HeaderValue {
     let hash = |tag: &str| {
         let (open, close) = (format!("<{tag}>"), format!("</{tag}>"));
-        let inner = PAGE
-            .split_once(&open)
-            .and_then(|(_, rest)| rest.split_once(&close))
-            .map_or("", |(inner, _)| inner);
+        let inner = PAGE.split_once(&open).and_then(|(_, rest)| rest.split_once(&close)).map_or("", |(inner, _)| inner);
         STANDARD.encode(Sha256::digest(inner))
     };
     let policy = format!(
@@ -175,8 +140,5 @@ fn refuse(status: StatusCode, message: &str) -> Response {
 
 fn unreadable(error: &store::Error) -> Response {
     tracing::warn!(%error, "cannot read events");
-    refuse(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "the events cannot be read now",
-    )
+    refuse(StatusCode::SERVICE_UNAVAILABLE, "the events cannot be read now")
 }

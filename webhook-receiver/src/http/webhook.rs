@@ -43,29 +43,19 @@ pub async fn receive(State(app): State<Arc<App>>, headers: HeaderMap, body: Body
         // It may still be stored a moment later; the sender tries again and is told that it is a duplicate.
         Err(_) => Rejection::new(Reason::Timeout, "the request took too long"),
     };
-    app.store
-        .rejections()
-        .count(rejection.reason, &rejection.message, timestamp::now_us());
+    app.store.rejections().count(rejection.reason, &rejection.message, timestamp::now_us());
     rejection.into_response()
 }
 
 impl App {
     async fn receive(&self, headers: &HeaderMap, body: Body) -> Result<Receipt, Rejection> {
-        let length = headers
-            .get(header::CONTENT_LENGTH)
-            .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+        let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
         let units = self.budget_units(length.unwrap_or(usize::MAX));
         // Held until the events are stored, because they are slices of the body.
-        let _memory = self
-            .budget
-            .acquire_many(units)
-            .await
-            .map_err(|_| Unavailable)?;
+        let _memory = self.budget.acquire_many(units).await.map_err(|_| Unavailable)?;
         let body = self.read(body, length).await?;
         self.verify(headers, &body)?;
-        let content_type = headers
-            .get(header::CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok());
+        let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let events = cloudevent::parse_body(content_type, &body)?;
         Ok(self.store.insert(events).await?)
     }
@@ -75,8 +65,7 @@ impl App {
         let mut is_too_large = length.is_some_and(|length| length > self.body_bytes_max);
         let mut bytes = Vec::new();
         while let Some(chunk) = stream.next().await {
-            let chunk = chunk
-                .map_err(|_| Rejection::new(Reason::BodyIncomplete, "the body ended early"))?;
+            let chunk = chunk.map_err(|_| Rejection::new(Reason::BodyIncomplete, "the body ended early"))?;
             is_too_large |= bytes.len() + chunk.len() > self.body_bytes_max;
             if !is_too_large {
                 bytes.extend_from_slice(&chunk);
@@ -90,10 +79,7 @@ impl App {
         }
         if is_too_large {
             let message = format!("the body is larger than {} bytes", self.body_bytes_max);
-            return Err(Rejection {
-                reason: Reason::BodyTooLarge,
-                message,
-            });
+            return Err(Rejection { reason: Reason::BodyTooLarge, message });
         }
         Ok(bytes.into())
     }
@@ -101,16 +87,9 @@ impl App {
     fn verify(&self, headers: &HeaderMap, body: &[u8]) -> Result<(), Rejection> {
         let text = |name: &str| {
             let value = headers.get(name).and_then(|value| value.to_str().ok());
-            value.ok_or_else(|| Rejection {
-                reason: Reason::MissingSignature,
-                message: format!("{name} is missing or not text"),
-            })
+            value.ok_or_else(|| Rejection { reason: Reason::MissingSignature, message: format!("{name} is missing or not text") })
         };
-        let signed = Headers {
-            id: text(ID_HEADER)?,
-            timestamp: text(TIMESTAMP_HEADER)?,
-            signature: text(SIGNATURE_HEADER)?,
-        };
+        let signed = Headers { id: text(ID_HEADER)?, timestamp: text(TIMESTAMP_HEADER)?, signature: text(SIGNATURE_HEADER)? };
         let now_s = timestamp::now_us() / 1_000_000;
         Ok(self.secret.verify(signed, body, now_s, self.tolerance_s)?)
     }
@@ -118,10 +97,7 @@ impl App {
 
 impl Rejection {
     fn new(reason: Reason, message: &str) -> Self {
-        Self {
-            reason,
-            message: message.to_owned(),
-        }
+        Self { reason, message: message.to_owned() }
     }
 }
 
@@ -133,10 +109,7 @@ impl From<signature::Error> for Rejection {
             signature::Error::Future => Reason::FutureTimestamp,
             signature::Error::Signature => Reason::BadSignature,
         };
-        Self {
-            reason,
-            message: error.to_string(),
-        }
+        Self { reason, message: error.to_string() }
     }
 }
 
@@ -144,37 +117,24 @@ impl From<cloudevent::Error> for Rejection {
     fn from(error: cloudevent::Error) -> Self {
         let reason = match error {
             cloudevent::Error::Json(_) => Reason::NotJson,
-            cloudevent::Error::ContentType | cloudevent::Error::CloudEvent { .. } => {
-                Reason::NotCloudEvents
-            }
+            cloudevent::Error::ContentType | cloudevent::Error::CloudEvent { .. } => Reason::NotCloudEvents,
         };
-        Self {
-            reason,
-            message: error.to_string(),
-        }
+        Self { reason, message: error.to_string() }
     }
 }
 
 impl From<Unavailable> for Rejection {
     fn from(error: Unavailable) -> Self {
-        Self {
-            reason: Reason::StorageUnavailable,
-            message: error.to_string(),
-        }
+        Self { reason: Reason::StorageUnavailable, message: error.to_string() }
     }
 }
 
 impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
-        let refusal = Refusal {
-            error: self.reason.name(),
-            message: &self.message,
-        };
+        let refusal = Refusal { error: self.reason.name(), message: &self.message };
         let mut response = (self.reason.status(), Json(refusal)).into_response();
         if response.status() == StatusCode::SERVICE_UNAVAILABLE {
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, RETRY_AFTER_S);
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_S);
         }
         response
     }

@@ -42,9 +42,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The file is somebody else's, or of a version that this program does not know.
-    #[error(
-        "{0} is not a database of this version of the receiver: move it away, or set RECEIVER_DB to another file"
-    )]
+    #[error("{0} is not a database of this version of the receiver: move it away, or set RECEIVER_DB to another file")]
     Foreign(PathBuf),
     /// The file system or the file cannot do what durability needs.
     #[error("{0} cannot be opened in WAL mode: use a local file")]
@@ -119,16 +117,8 @@ impl Store {
         std::thread::Builder::new()
             .name("sqlite-writer".to_owned())
             .spawn(move || writer.run(received))
-            .map_err(|source| Error::File {
-                path: path.to_owned(),
-                source,
-            })?;
-        Ok(Self {
-            path: path.into(),
-            commands,
-            shared,
-            readers: Arc::new(Semaphore::new(READERS_MAX)),
-        })
+            .map_err(|source| Error::File { path: path.to_owned(), source })?;
+        Ok(Self { path: path.into(), commands, shared, readers: Arc::new(Semaphore::new(READERS_MAX)) })
     }
 
     /// Stores the events of one request in one transaction, shared with other waiting requests, and returns after its commit.
@@ -157,17 +147,13 @@ impl Store {
     /// The numbers of this moment: they include every acknowledged request.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.shared
-            .tally()
-            .stats(self.rejected(), timestamp::now_us())
+        self.shared.tally().stats(self.rejected(), timestamp::now_us())
     }
 
     /// What the dashboard shows at this moment.
     #[must_use]
     pub fn live(&self) -> Live {
-        self.shared
-            .tally()
-            .live(self.rejected(), timestamp::now_us())
+        self.shared.tally().live(self.rejected(), timestamp::now_us())
     }
 
     /// Whether the last transaction failed.
@@ -203,16 +189,8 @@ fn lock(path: &Path) -> Result<File, Error> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let lock_path = PathBuf::from(name);
-    let failed = |source| Error::File {
-        path: lock_path.clone(),
-        source,
-    };
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&lock_path)
-        .map_err(failed)?;
+    let failed = |source| Error::File { path: lock_path.clone(), source };
+    let file = File::options().create(true).truncate(false).write(true).open(&lock_path).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => Err(Error::InUse(path.to_owned())),
@@ -227,8 +205,5 @@ fn sync_directory(path: &Path) -> Result<(), Error> {
         _ => Path::new("."),
     };
     let synced = File::open(directory).and_then(|opened| opened.sync_all());
-    synced.map_err(|source| Error::File {
-        path: directory.to_owned(),
-        source,
-    })
+    synced.map_err(|source| Error::File { path: directory.to_owned(), source })
 }

@@ -75,10 +75,7 @@ impl Store {
     /// # Errors
     /// SQLite failed.
     pub async fn events(&self, filter: Filter) -> Result<Vec<u8>, Error> {
-        let permit = Arc::clone(&self.readers)
-            .acquire_owned()
-            .await
-            .map_err(|_| Error::Stopped)?;
+        let permit = Arc::clone(&self.readers).acquire_owned().await.map_err(|_| Error::Stopped)?;
         let path = Arc::clone(&self.path);
         let read = tokio::task::spawn_blocking(move || {
             let answer = page(&path, &filter);
@@ -94,10 +91,7 @@ impl Store {
     /// # Errors
     /// The store is closing.
     pub async fn export(&self) -> Result<mpsc::Receiver<Result<Bytes, Error>>, Error> {
-        let permit = Arc::clone(&self.readers)
-            .acquire_owned()
-            .await
-            .map_err(|_| Error::Stopped)?;
+        let permit = Arc::clone(&self.readers).acquire_owned().await.map_err(|_| Error::Stopped)?;
         let path = Arc::clone(&self.path);
         let (chunks, received) = mpsc::channel(CHUNKS_WAITING_MAX);
         let runtime = tokio::runtime::Handle::current();
@@ -118,24 +112,14 @@ impl Store {
 fn page(path: &Path, filter: &Filter) -> Result<Vec<u8>, Error> {
     let connection = schema::open_reader(path)?;
     let (mut conditions, mut values) = (Vec::new(), Vec::new());
-    for (column, value) in [
-        ("content_id", &filter.content_id),
-        ("event_type", &filter.event_type),
-    ] {
+    for (column, value) in [("content_id", &filter.content_id), ("event_type", &filter.event_type)] {
         if let Some(value) = value {
             values.push(value.as_str());
             conditions.push(format!("{column} = ?{}", values.len()));
         }
     }
-    let condition = if conditions.is_empty() {
-        "true".to_owned()
-    } else {
-        conditions.join(" AND ")
-    };
-    let sql = format!(
-        "SELECT received_at_us, time_us, body FROM events WHERE {condition} ORDER BY seq DESC LIMIT {}",
-        filter.limit
-    );
+    let condition = if conditions.is_empty() { "true".to_owned() } else { conditions.join(" AND ") };
+    let sql = format!("SELECT received_at_us, time_us, body FROM events WHERE {condition} ORDER BY seq DESC LIMIT {}", filter.limit);
     let mut statement = connection.prepare(&sql)?;
     let mut rows = statement.query(params_from_iter(values))?;
     let mut answer = br#"{"events":["#.to_vec();
@@ -177,10 +161,7 @@ fn write_item(answer: &mut Vec<u8>, received_at_us: i64, time_us: Option<i64>, b
 
 fn export(path: &Path, send: &mut dyn FnMut(Result<Bytes, Error>) -> bool) -> Result<(), Error> {
     let connection = schema::open_reader(path)?;
-    let last: i64 =
-        connection.query_row("SELECT coalesce(max(seq), 0) FROM events", [], |row| {
-            row.get(0)
-        })?;
+    let last: i64 = connection.query_row("SELECT coalesce(max(seq), 0) FROM events", [], |row| row.get(0))?;
     let mut seq = 0;
     while seq < last {
         let mut chunk = Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 8);
@@ -193,14 +174,8 @@ fn export(path: &Path, send: &mut dyn FnMut(Result<Bytes, Error>) -> bool) -> Re
 }
 
 /// Writes lines until the chunk is full or `last` is reached; returns the last row that is in it.
-fn fill_chunk(
-    connection: &Connection,
-    after: i64,
-    last: i64,
-    chunk: &mut Vec<u8>,
-) -> Result<i64, Error> {
-    let sql =
-        "SELECT seq, received_at_us, body FROM events WHERE seq > ?1 AND seq <= ?2 ORDER BY seq";
+fn fill_chunk(connection: &Connection, after: i64, last: i64, chunk: &mut Vec<u8>) -> Result<i64, Error> {
+    let sql = "SELECT seq, received_at_us, body FROM events WHERE seq > ?1 AND seq <= ?2 ORDER BY seq";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query([after, last])?;
     while let Some(row) = rows.next()? {
@@ -231,10 +206,7 @@ fn write_line(chunk: &mut Vec<u8>, received_at_us: i64, body: &str) {
     let begin = chunk.len();
     write_json(chunk, &line);
     // Between the tokens of a row there may be line ends, inside a JSON string there are none: the line stays one line.
-    chunk[begin..]
-        .iter_mut()
-        .filter(|byte| matches!(byte, b'\n' | b'\r'))
-        .for_each(|byte| *byte = b' ');
+    chunk[begin..].iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
     chunk.push(b'\n');
 }
 

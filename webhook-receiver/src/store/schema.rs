@@ -12,9 +12,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use super::Error;
 use crate::cloudevent::Event;
-use crate::tally::{
-    Arrival, Dimension, LATENCIES_MAX, LATEST_MAX, Latest, MINUTES, SECONDS, Tally, TopContent,
-};
+use crate::tally::{Arrival, Dimension, LATENCIES_MAX, LATEST_MAX, Latest, MINUTES, SECONDS, Tally, TopContent};
 use crate::timestamp;
 
 /// "HwRc": marks the file as this program's.
@@ -63,22 +61,15 @@ pub struct Loaded {
 
 /// Opens the connection that writes, and creates the tables in a new file.
 pub fn open(path: &Path, file_bytes_max: u64) -> Result<Connection, Error> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_CREATE
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     let foreign = |error: rusqlite::Error| match error.sqlite_error_code() {
         Some(rusqlite::ErrorCode::NotADatabase) => Error::Foreign(path.to_owned()),
         _ => Error::Sqlite(error),
     };
-    let tables: i64 = connection
-        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
-        .map_err(foreign)?;
-    let found = (
-        pragma(&connection, "application_id")?,
-        pragma(&connection, "user_version")?,
-    );
+    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(foreign)?;
+    let found = (pragma(&connection, "application_id")?, pragma(&connection, "user_version")?);
     let is_new = tables == 0 && found == (0, 0);
     if !is_new && found != (APPLICATION_ID.into(), VERSION.into()) {
         return Err(Error::Foreign(path.to_owned()));
@@ -122,9 +113,7 @@ pub fn load(connection: &Connection) -> Result<Loaded, Error> {
     let mut rows = counters.query([])?;
     while let Some(row) = rows.next()? {
         let (kind, name, count): (String, String, u64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        let dimension = Dimension::ALL
-            .into_iter()
-            .find(|dimension| dimension.name() == kind);
+        let dimension = Dimension::ALL.into_iter().find(|dimension| dimension.name() == kind);
         match (kind.as_str(), name.as_str(), dimension) {
             (_, _, Some(dimension)) => drop(tally.labels.insert((dimension, name), count)),
             (DELIVERY, "unique", _) => tally.unique = count,
@@ -137,19 +126,11 @@ pub fn load(connection: &Connection) -> Result<Loaded, Error> {
     let mut minutes = connection.prepare("SELECT minute, events FROM minutes ORDER BY minute")?;
     let mut rows = minutes.query([])?;
     while let Some(row) = rows.next()? {
-        tally
-            .minutes
-            .add(row.get::<_, i64>(0)? * 60_000_000, row.get(1)?);
+        tally.minutes.add(row.get::<_, i64>(0)? * 60_000_000, row.get(1)?);
     }
     tally.top_content = top_content(connection)?;
-    tally.first = arrival(
-        connection,
-        "SELECT id, received_at_us FROM events ORDER BY seq LIMIT 1",
-    )?;
-    tally.last = arrival(
-        connection,
-        "SELECT id, received_at_us FROM events ORDER BY seq DESC LIMIT 1",
-    )?;
+    tally.first = arrival(connection, "SELECT id, received_at_us FROM events ORDER BY seq LIMIT 1")?;
+    tally.last = arrival(connection, "SELECT id, received_at_us FROM events ORDER BY seq DESC LIMIT 1")?;
     load_recent(connection, &mut tally)?;
     Ok(Loaded { tally, rejected })
 }
@@ -158,24 +139,19 @@ pub fn load(connection: &Connection) -> Result<Loaded, Error> {
 fn load_recent(connection: &Connection, tally: &mut Tally) -> Result<(), Error> {
     let oldest_us = timestamp::now_us() - i64::from(SECONDS) * 1_000_000;
     let mut recent = Vec::new();
-    let mut statement = connection
-        .prepare("SELECT received_at_us, time_us FROM events ORDER BY seq DESC LIMIT ?1")?;
+    let mut statement = connection.prepare("SELECT received_at_us, time_us FROM events ORDER BY seq DESC LIMIT ?1")?;
     let mut rows = statement.query([RECENT_ROWS_MAX])?;
     while let Some(row) = rows.next()? {
         let (received_at_us, time_us): (i64, Option<i64>) = (row.get(0)?, row.get(1)?);
         if recent.len() >= LATENCIES_MAX && received_at_us < oldest_us {
             break;
         }
-        recent.push((
-            received_at_us,
-            time_us.map(|time_us| received_at_us - time_us),
-        ));
+        recent.push((received_at_us, time_us.map(|time_us| received_at_us - time_us)));
     }
     for (received_at_us, latency_us) in recent.into_iter().rev() {
         tally.measure(received_at_us, latency_us);
     }
-    let mut statement = connection
-        .prepare("SELECT seq, received_at_us, body FROM events ORDER BY seq DESC LIMIT ?1")?;
+    let mut statement = connection.prepare("SELECT seq, received_at_us, body FROM events ORDER BY seq DESC LIMIT ?1")?;
     let mut rows = statement.query([i64::try_from(LATEST_MAX).unwrap_or(0)])?;
     let mut latest = Vec::new();
     while let Some(row) = rows.next()? {
@@ -190,16 +166,9 @@ fn load_recent(connection: &Connection, tally: &mut Tally) -> Result<(), Error> 
 
 /// The items with the most inserts; reads as many index entries as it returns.
 pub fn top_content(connection: &Connection) -> Result<Vec<TopContent>, rusqlite::Error> {
-    let mut statement = connection.prepare_cached(
-        "SELECT content_id, content_type, events FROM content ORDER BY events DESC LIMIT ?1",
-    )?;
-    let rows = statement.query_map([TOP_MAX], |row| {
-        Ok(TopContent {
-            content_id: row.get(0)?,
-            content_type: row.get(1)?,
-            events: row.get(2)?,
-        })
-    })?;
+    let mut statement = connection.prepare_cached("SELECT content_id, content_type, events FROM content ORDER BY events DESC LIMIT ?1")?;
+    let rows =
+        statement.query_map([TOP_MAX], |row| Ok(TopContent { content_id: row.get(0)?, content_type: row.get(1)?, events: row.get(2)? }))?;
     rows.collect()
 }
 
@@ -211,12 +180,7 @@ pub fn forget_minutes(connection: &Connection, newest: i64) -> Result<(), rusqli
 }
 
 fn arrival(connection: &Connection, sql: &str) -> Result<Option<Arrival>, rusqlite::Error> {
-    let read = |row: &rusqlite::Row<'_>| {
-        Ok(Arrival {
-            id: row.get(0)?,
-            received_at: timestamp::format(row.get(1)?),
-        })
-    };
+    let read = |row: &rusqlite::Row<'_>| Ok(Arrival { id: row.get(0)?, received_at: timestamp::format(row.get(1)?) });
     connection.query_row(sql, [], read).optional()
 }
 
@@ -233,23 +197,15 @@ mod tests {
     fn the_writer_syncs_every_commit() {
         let directory = crate::testing::TempDir::new("schema-pragmas");
         let connection = open(&directory.path().join("r.sqlite"), 0).unwrap();
-        let mode: String = connection
-            .query_row("PRAGMA journal_mode", [], |row| row.get(0))
-            .unwrap();
-        assert_eq!(
-            (mode.as_str(), pragma(&connection, "synchronous").unwrap()),
-            ("wal", 2)
-        );
+        let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
+        assert_eq!((mode.as_str(), pragma(&connection, "synchronous").unwrap()), ("wal", 2));
     }
 
     #[test]
     fn a_foreign_file_is_refused_and_left_alone() {
         let directory = crate::testing::TempDir::new("schema-foreign");
         let database = directory.path().join("other.sqlite");
-        Connection::open(&database)
-            .unwrap()
-            .execute_batch("CREATE TABLE mine (x)")
-            .unwrap();
+        Connection::open(&database).unwrap().execute_batch("CREATE TABLE mine (x)").unwrap();
         assert!(matches!(open(&database, 0), Err(Error::Foreign(_))));
         let text = directory.path().join("notes.txt");
         let notes = "not a database, but long enough to be read as the header of one: ".repeat(20);
@@ -269,16 +225,9 @@ mod tests {
             "SELECT content_id FROM content ORDER BY events DESC",
         ] {
             let explain = format!("EXPLAIN QUERY PLAN {sql}");
-            let plan: String = connection
-                .query_row(&explain, [], |row| row.get(3))
-                .unwrap();
-            let steps: i64 = connection
-                .prepare(&explain)
-                .unwrap()
-                .query_map([], |_| Ok(1))
-                .unwrap()
-                .map(|n: Result<i64, _>| n.unwrap())
-                .sum();
+            let plan: String = connection.query_row(&explain, [], |row| row.get(3)).unwrap();
+            let steps: i64 =
+                connection.prepare(&explain).unwrap().query_map([], |_| Ok(1)).unwrap().map(|n: Result<i64, _>| n.unwrap()).sum();
             assert!(plan.contains("INDEX"), "{sql}: {plan}");
             assert_eq!(steps, 1, "{sql} sorts");
         }

@@ -77,12 +77,7 @@ impl Writer {
     /// A writer that owns the connection, and the lock on the file as long as it lives.
     pub fn new(connection: Connection, shared: Arc<Shared>, lock: File) -> Self {
         let saved_rejections = shared.rejections.by_reason();
-        Self {
-            connection,
-            shared,
-            saved_rejections,
-            _lock: lock,
-        }
+        Self { connection, shared, saved_rejections, _lock: lock }
     }
 
     /// Serves commands until it is told to close or nobody can send any more.
@@ -102,10 +97,7 @@ impl Writer {
             }
         }
         // Leaves one tidy file behind; if it fails, the log beside it holds the same.
-        if let Err(error) = self
-            .connection
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
-        {
+        if let Err(error) = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
             tracing::warn!(%error, "the log stays beside the database");
         }
         // Only then does `Store::close` return, and may another process take the file.
@@ -173,11 +165,7 @@ impl Writer {
     }
 }
 
-fn insert(
-    transaction: &Transaction<'_>,
-    events: &[Event],
-    delta: &mut Delta,
-) -> Result<Receipt, rusqlite::Error> {
+fn insert(transaction: &Transaction<'_>, events: &[Event], delta: &mut Delta) -> Result<Receipt, rusqlite::Error> {
     let mut add = transaction.prepare_cached(
         "INSERT INTO events (id, time_us, received_at_us, content_id, event_type, body)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (id) DO NOTHING",
@@ -189,14 +177,7 @@ fn insert(
         let columns = &event.columns;
         // The body was read as JSON, so it is UTF-8; lossy conversion copies nothing then.
         let body = String::from_utf8_lossy(&event.body);
-        let added = add.execute(params![
-            event.id,
-            event.time_us,
-            received_at_us,
-            columns.content_id,
-            columns.event_type,
-            body
-        ])?;
+        let added = add.execute(params![event.id, event.time_us, received_at_us, columns.content_id, columns.event_type, body])?;
         if added == 1 {
             receipt.stored += 1;
             delta.stored(transaction.last_insert_rowid(), event, received_at_us);
@@ -215,11 +196,7 @@ fn save_counters(transaction: &Transaction<'_>, delta: &Delta) -> Result<(), rus
         "INSERT INTO counters (kind, name, count) VALUES (?1, ?2, ?3)
          ON CONFLICT (kind, name) DO UPDATE SET count = count + excluded.count",
     )?;
-    for (name, count) in [
-        ("unique", delta.unique),
-        ("duplicates", delta.duplicates),
-        ("conflicts", delta.conflicts),
-    ] {
+    for (name, count) in [("unique", delta.unique), ("duplicates", delta.duplicates), ("conflicts", delta.conflicts)] {
         if count > 0 {
             add.execute(params![schema::DELIVERY, name, count])?;
         }
@@ -246,17 +223,10 @@ fn save_counters(transaction: &Transaction<'_>, delta: &Delta) -> Result<(), rus
     Ok(())
 }
 
-fn set_counter(
-    transaction: &Transaction<'_>,
-    kind: &str,
-    name: &str,
-    count: u64,
-) -> Result<(), rusqlite::Error> {
+fn set_counter(transaction: &Transaction<'_>, kind: &str, name: &str, count: u64) -> Result<(), rusqlite::Error> {
     let sql = "INSERT INTO counters (kind, name, count) VALUES (?1, ?2, ?3)
                ON CONFLICT (kind, name) DO UPDATE SET count = excluded.count";
-    transaction
-        .prepare_cached(sql)?
-        .execute(params![kind, name, count])?;
+    transaction.prepare_cached(sql)?.execute(params![kind, name, count])?;
     Ok(())
 }
 

@@ -31,22 +31,13 @@ pub struct Browser {
 impl Browser {
     /// `None` if no Chromium is installed.
     pub fn start() -> Option<Self> {
-        let program = PROGRAMS.into_iter().find(|program| {
-            Command::new(program)
-                .arg("--version")
-                .output()
-                .is_ok_and(|output| output.status.success())
-        })?;
+        let program = PROGRAMS
+            .into_iter()
+            .find(|program| Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success()))?;
         let profile = TempDir::new("chromium");
         let pipe = |name: &str| {
             let path = profile.path().join(name);
-            assert!(
-                Command::new("mkfifo")
-                    .arg(&path)
-                    .status()
-                    .unwrap()
-                    .success()
-            );
+            assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
             path
         };
         let (to, from) = (pipe("to"), pipe("from"));
@@ -57,37 +48,17 @@ impl Browser {
              about:blank 3<\"$2\" 4>\"$3\""
         );
         let mut command = Command::new("sh");
-        command
-            .args(["-c", &script, "sh"])
-            .arg(profile.path())
-            .arg(&to)
-            .arg(&from);
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        command.args(["-c", &script, "sh"]).arg(profile.path()).arg(&to).arg(&from);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let commands = File::options().write(true).open(&to).unwrap();
         let answers = BufReader::new(File::open(&from).unwrap());
         let (sender, messages) = mpsc::channel();
         std::thread::spawn(move || {
             let parts = answers.split(0).map_while(Result::ok);
-            parts
-                .filter_map(|part| serde_json::from_slice(&part).ok())
-                .try_for_each(|message| sender.send(message))
+            parts.filter_map(|part| serde_json::from_slice(&part).ok()).try_for_each(|message| sender.send(message))
         });
         let complaints = Vec::new();
-        Some(Self {
-            child,
-            commands,
-            messages,
-            next: 0,
-            session: None,
-            is_loaded: false,
-            complaints,
-            _profile: profile,
-        })
+        Some(Self { child, commands, messages, next: 0, session: None, is_loaded: false, complaints, _profile: profile })
     }
 
     /// Opens a page in a new tab, waits until it stands, and goes on with it.
@@ -95,12 +66,7 @@ impl Browser {
         self.session = None;
         let target = self.call("Target.createTarget", json!({ "url": "about:blank" }));
         let attached = json!({ "targetId": target["targetId"], "flatten": true });
-        self.session = Some(
-            self.call("Target.attachToTarget", attached)["sessionId"]
-                .as_str()
-                .unwrap()
-                .to_owned(),
-        );
+        self.session = Some(self.call("Target.attachToTarget", attached)["sessionId"].as_str().unwrap().to_owned());
         for domain in ["Runtime", "Log", "Page"] {
             self.call(&format!("{domain}.enable"), json!({}));
         }
@@ -124,14 +90,8 @@ impl Browser {
 
     /// The value of an expression in the page.
     pub fn evaluate(&mut self, expression: &str) -> Value {
-        let answer = self.call(
-            "Runtime.evaluate",
-            json!({ "expression": expression, "returnByValue": true, "awaitPromise": true }),
-        );
-        assert!(
-            answer["exceptionDetails"].is_null(),
-            "{expression}: {answer}"
-        );
+        let answer = self.call("Runtime.evaluate", json!({ "expression": expression, "returnByValue": true, "awaitPromise": true }));
+        assert!(answer["exceptionDetails"].is_null(), "{expression}: {answer}");
         answer["result"]["value"].clone()
     }
 
@@ -139,26 +99,15 @@ impl Browser {
     pub fn wait_for(&mut self, expression: &str, timeout: Duration) {
         let began = Instant::now();
         while self.evaluate(expression) != json!(true) {
-            assert!(
-                began.elapsed() < timeout,
-                "not true after {timeout:?}: {expression}; {:?}",
-                self.complaints
-            );
+            assert!(began.elapsed() < timeout, "not true after {timeout:?}: {expression}; {:?}", self.complaints);
             std::thread::sleep(Duration::from_millis(30));
         }
     }
 
     /// Saves the whole page as a PNG.
     pub fn screenshot(&mut self, path: &Path) {
-        let answer = self.call(
-            "Page.captureScreenshot",
-            json!({ "format": "png", "captureBeyondViewport": true }),
-        );
-        std::fs::write(
-            path,
-            STANDARD.decode(answer["data"].as_str().unwrap()).unwrap(),
-        )
-        .unwrap();
+        let answer = self.call("Page.captureScreenshot", json!({ "format": "png", "captureBeyondViewport": true }));
+        std::fs::write(path, STANDARD.decode(answer["data"].as_str().unwrap()).unwrap()).unwrap();
     }
 
     fn call(&mut self, method: &str, params: Value) -> Value {
@@ -171,10 +120,7 @@ impl Browser {
         bytes.push(0);
         self.commands.write_all(&bytes).unwrap();
         loop {
-            let message = self
-                .messages
-                .recv_timeout(ANSWER_TIMEOUT)
-                .unwrap_or_else(|error| panic!("{method}: {error}"));
+            let message = self.messages.recv_timeout(ANSWER_TIMEOUT).unwrap_or_else(|error| panic!("{method}: {error}"));
             if message["id"] == self.next {
                 assert!(message["error"].is_null(), "{method}: {message}");
                 return message["result"].clone();
@@ -202,9 +148,7 @@ impl Browser {
 impl Drop for Browser {
     fn drop(&mut self) {
         self.session = None;
-        let _ = self
-            .commands
-            .write_all(b"{\"id\":0,\"method\":\"Browser.close\"}\0");
+        let _ = self.commands.write_all(b"{\"id\":0,\"method\":\"Browser.close\"}\0");
         let began = Instant::now();
         while began.elapsed() < Duration::from_secs(5) {
             if matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {

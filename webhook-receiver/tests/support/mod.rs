@@ -22,10 +22,7 @@ pub const BATCH: &str = "application/cloudevents-batch+json";
 pub const SINGLE: &str = "application/cloudevents+json";
 
 pub fn now_s() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap()
-        .as_secs()
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
 /// A receiver in this process, on a free port and a new file.
@@ -44,10 +41,7 @@ impl Receiver {
 
     pub async fn start_with(name: &str, change: impl FnOnce(&mut Settings)) -> Self {
         let directory = TempDir::new(name);
-        let mut settings = Settings::new(
-            directory.path().join("receiver.sqlite"),
-            SECRET.parse().unwrap(),
-        );
+        let mut settings = Settings::new(directory.path().join("receiver.sqlite"), SECRET.parse().unwrap());
         change(&mut settings);
         Self::open(directory, settings).await
     }
@@ -60,13 +54,7 @@ impl Receiver {
             let _ = stopped.await;
         });
         let ended = tokio::spawn(run);
-        Self {
-            address,
-            settings,
-            directory,
-            stop,
-            ended,
-        }
+        Self { address, settings, directory, stop, ended }
     }
 
     /// Stops it in good order; the file stays.
@@ -96,15 +84,9 @@ pub struct Sender {
 
 impl Sender {
     pub fn to(address: SocketAddr) -> Self {
-        let client = Client::builder()
-            .timeout(Duration::from_secs(60))
-            .build()
-            .unwrap();
-        Self {
-            base: format!("http://{address}"),
-            client,
-            secret: SECRET.parse().unwrap(),
-        }
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::builder().timeout(Duration::from_secs(60)).build().unwrap();
+        Self { base: format!("http://{address}"), client, secret: SECRET.parse().unwrap() }
     }
 
     pub fn signed(&self, body: impl Into<Vec<u8>>) -> RequestBuilder {
@@ -123,10 +105,7 @@ impl Sender {
     }
 
     pub async fn send(&self, events: &[Value]) -> Response {
-        self.signed(serde_json::to_vec(events).unwrap())
-            .send()
-            .await
-            .unwrap()
+        self.signed(serde_json::to_vec(events).unwrap()).send().await.unwrap()
     }
 
     /// Sends events that must be acknowledged; returns (stored, duplicates, conflicts).
@@ -139,11 +118,7 @@ impl Sender {
     }
 
     pub async fn get(&self, path: &str) -> Response {
-        self.client
-            .get(format!("{}{path}", self.base))
-            .send()
-            .await
-            .unwrap()
+        self.client.get(format!("{}{path}", self.base)).send().await.unwrap()
     }
 
     pub async fn get_json(&self, path: &str) -> Value {
@@ -159,9 +134,7 @@ impl Sender {
     /// Every line of the export.
     pub async fn export(&self) -> Vec<Value> {
         let text = self.get("/export").await.text().await.unwrap();
-        text.lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }
 
@@ -171,11 +144,7 @@ pub async fn parse(response: Response) -> Value {
 
 /// An event of the demo pipeline.
 pub fn event(id: &str, op: &str, after: Value) -> Value {
-    let (before, after) = if op == "delete" {
-        (after, Value::Null)
-    } else {
-        (Value::Null, after)
-    };
+    let (before, after) = if op == "delete" { (after, Value::Null) } else { (Value::Null, after) };
     json!({
         "specversion": "1.0", "id": id, "source": "highwater/engagement", "type": format!("highwater.row.{op}"),
         "subject": id, "time": "2026-01-15T10:30:00.000001Z", "datacontenttype": "application/json",

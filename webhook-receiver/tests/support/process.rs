@@ -21,15 +21,8 @@ pub struct Process {
 
 pub fn command(db: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_webhook-receiver"));
-    command
-        .env_clear()
-        .env("WEBHOOK_SECRET", SECRET)
-        .env("RECEIVER_DB", db)
-        .env("RECEIVER_LISTEN", "127.0.0.1:0");
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
+    command.env_clear().env("WEBHOOK_SECRET", SECRET).env("RECEIVER_DB", db).env("RECEIVER_LISTEN", "127.0.0.1:0");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     command
 }
 
@@ -48,27 +41,16 @@ impl Process {
         let mut child = command.spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (lines, log) = mpsc::channel();
-        std::thread::spawn(move || {
-            stderr
-                .lines()
-                .map_while(Result::ok)
-                .try_for_each(|line| lines.send(line))
-        });
+        std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| lines.send(line)));
         let began = Instant::now();
         let address = loop {
-            let line = log
-                .recv_timeout(START_TIMEOUT.saturating_sub(began.elapsed()))
-                .expect("it starts");
+            let line = log.recv_timeout(START_TIMEOUT.saturating_sub(began.elapsed())).expect("it starts");
             let fields: Value = serde_json::from_str(&line).unwrap_or_default();
             if let Some(address) = fields["address"].as_str() {
                 break address.parse().unwrap();
             }
         };
-        Self {
-            child,
-            address,
-            log,
-        }
+        Self { child, address, log }
     }
 
     /// SIGKILL.
@@ -80,13 +62,7 @@ impl Process {
     /// SIGTERM, then what it logged after its start and how it ended.
     pub fn terminate(mut self) -> (ExitStatus, Vec<String>) {
         let pid = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-TERM", &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         let status = self.child.wait().unwrap();
         (status, self.log.iter().collect())
     }

@@ -402,11 +402,13 @@ fn after_a_snapshot_run_the_swap_waits_for_its_end() {
 fn sums_beyond_two_to_the_53_are_refused_whole() {
     let mut bench = Bench::served();
     let max = (1_i128 << 53) - 1;
-    bench.apply("one", 0, 1, &[(NOW, "a", max - 5, 1), (NOW, "low", 5 - max, 1)]).unwrap();
+    let both = [(NOW, "both", max - 5, 1), (NOW + 1000, "both", 5 - max, 1)];
+    bench.apply("one", 0, 1, &[(NOW, "a", max - 5, 1), (NOW, "low", 5 - max, 1), both[0], both[1]]).unwrap();
     let before = bench.dump();
-    for (bucket, member, amount) in
-        [(NOW, "a", 6), (NOW + 1000, "a", 6), (NOW, "new", max + 1), (NOW, "new", i128::MAX / 2), (NOW, "low", -6)]
-    {
+    let total = [(NOW, "a", 6), (NOW + 1000, "a", 6), (NOW, "new", max + 1), (NOW, "new", i128::MAX / 2), (NOW, "low", -6)];
+    // 2^53 + 1 reads as 2^53: the sum would fit, and be wrong by one.
+    let (bucket, on_its_way) = ((NOW, "both", 6), (NOW, "low", max + 2));
+    for (bucket, member, amount) in total.into_iter().chain([bucket, on_its_way]) {
         let call = bench.batch("one", 1, 2, &[(NOW, "bystander", 1, 1), (bucket, member, amount, 1)]);
         let error = bench.call(&call).unwrap_err();
         assert_eq!(error.code(), Some("OVERFLOW"), "{error}");

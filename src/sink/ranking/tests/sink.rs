@@ -426,6 +426,13 @@ async fn what_can_heal_is_waited_for() {
     bench.ask::<()>(&["CONFIG", "SET", "maxmemory", "0"]);
     engine.resume(&[0]).await.unwrap();
     write(&engine, &[(0, 0, 1)], &[("a", 1, NOW)]).await.unwrap();
+    bench.ask::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
+    let engine = engine.at(NOW + 2 * WINDOW);
+    assert!(is_retry(&write(&engine, &[(0, 1, 1)], &[]).await));
+    bench.log.set(0, 0, &[NOW]);
+    engine.resume(&[0]).await.unwrap();
+    assert!(bench.top().is_empty(), "what is full drains nevertheless");
+    bench.ask::<()>(&["CONFIG", "SET", "maxmemory", "0"]);
 
     let wrong = bench.server.url().replace("redis://", "redis://:hunter2@");
     bench.ask::<()>(&["CONFIG", "SET", "requirepass", "another"]);

@@ -35,6 +35,8 @@ pub enum Reply {
     AppliedThenHang,
     /// Never answers.
     Hang,
+    /// Applies the events and begins an answer with status 200 that never ends.
+    Endless,
 }
 
 impl Reply {
@@ -129,7 +131,7 @@ impl Server {
         sleep(self.delay).await;
         let applies = match &reply {
             Reply::Status(status, ..) => (200..300).contains(status),
-            Reply::AppliedThenCut | Reply::AppliedThenHang => true,
+            Reply::AppliedThenCut | Reply::AppliedThenHang | Reply::Endless => true,
             Reply::Cut | Reply::Hang => false,
         };
         if applies {
@@ -142,6 +144,12 @@ impl Server {
                 stream.write_all(format!("{head}{body}").as_bytes()).await.ok()
             }
             Reply::AppliedThenCut | Reply::Cut => None,
+            Reply::Endless => {
+                let begin = format!("HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n{}", "x".repeat(10_000));
+                stream.write_all(begin.as_bytes()).await.ok()?;
+                let _ = stream.read(&mut [0]).await;
+                None
+            }
             Reply::AppliedThenHang | Reply::Hang => {
                 // Until the client gives up.
                 let mut byte = [0];

@@ -1,0 +1,808 @@
+//! The attacker of the executable specification, ported: lanes that decide with the engine's own functions, on a real Redis, in a world
+//! where requests and replies are lost, calls arrive late, engines crash and come back as zombies, Redis loses its last writes, and the
+//! connector does all that connectors do. After every call and at the end readers must see the truth.
+//!
+//! It covers [`crate::progress::decide`], [`epoch::decide`], [`epoch::plan`], the payload and the function library.
+//! `HIGHWATER_ATTACK_SEEDS=1000` runs more seeds than the few that every test run affords.
+
+use std::collections::BTreeMap;
+
+use highwater_sql::{Type, Value};
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
+use redis::{Cmd, Connection};
+use tokio::runtime::Runtime;
+
+use super::redis_server::{RedisServer, run};
+use super::world::{AHEAD, BUCKET, Connector, Partition, Row, World, one};
+use crate::change::{Op, Snapshot};
+use crate::progress::{Boundary, Mark, Verdict, decide};
+use crate::sink::ranking::config::{Layout, Slot};
+use crate::sink::ranking::epoch::{self, Decision};
+use crate::sink::ranking::function::{Done, Epoch, Functions, Identity, NewEpoch, Reply, Role, State, Sum};
+use crate::sink::ranking::payload::Payload;
+use crate::sink::{Policy, Progress, Slice};
+use crate::source::{self, Log};
+
+/// Two versions of one pipeline: a factor on its score, and its window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pipeline {
+    A,
+    B,
+}
+
+impl Pipeline {
+    fn factor(self) -> i64 {
+        if self == Self::A { 1 } else { 10 }
+    }
+
+    fn layout(self) -> Layout {
+        let slot = |index, name: &str, ty| Slot { index, name: name.to_owned(), ty };
+        Layout {
+            member: slot(0, "member", Type::Text),
+            score: slot(1, "score", Type::Int8),
+            time: slot(2, "at", Type::Timestamptz(None)),
+            scale: 0,
+            window_ms: if self == Self::A { 60 } else { 40 },
+            bucket_ms: BUCKET.unsigned_abs(),
+            ahead_ms: AHEAD.unsigned_abs(),
+            fingerprint: format!("{self:?}"),
+        }
+    }
+
+    fn result(self, row: Option<Row>) -> Option<Vec<Value>> {
+        let (member, score, at) = row?;
+        let member = member.map_or(Value::Null, |member| Value::Text(member.into()));
+        Some(vec![member, score.map_or(Value::Null, |score| Value::Int(score * self.factor())), Value::Timestamp(at * 1000)])
+    }
+}
+
+/// The topic, by partition.
+struct Seen<'a>(&'a [Partition]);
+
+fn offset(at: usize) -> i64 {
+    i64::try_from(at).unwrap()
+}
+
+impl Seen<'_> {
+    fn each<T>(&self, what: impl Fn(&Partition) -> T) -> BTreeMap<i32, T> {
+        (0..).zip(self.0.iter().map(what)).collect()
+    }
+}
+
+/// What a lane can ask about it.
+struct Moment {
+    watermarks: BTreeMap<i32, (i64, i64)>,
+    times: BTreeMap<i32, Vec<i64>>,
+}
+
+impl Moment {
+    fn of(logs: &[Partition]) -> Self {
+        let seen = Seen(logs);
+        Self { watermarks: seen.each(|log| (offset(log.start), offset(log.records.len()))), times: seen.each(|log| log.times.clone()) }
+    }
+}
+
+impl Log for Moment {
+    async fn id(&self) -> Result<String, source::Error> {
+        Ok("topic".to_owned())
+    }
+
+    async fn watermarks(&self) -> Result<BTreeMap<i32, (i64, i64)>, source::Error> {
+        Ok(self.watermarks.clone())
+    }
+
+    async fn offsets_at(&self, unix_ms: i64) -> Result<BTreeMap<i32, i64>, source::Error> {
+        let at = |times: &Vec<i64>| offset(times.iter().position(|at| *at >= unix_ms).unwrap_or(times.len()));
+        Ok(self.times.iter().map(|(p, times)| (*p, at(times))).collect())
+    }
+
+    async fn committed(&self, _: &[i32]) -> Result<BTreeMap<i32, (i64, String)>, source::Error> {
+        Ok(BTreeMap::new())
+    }
+}
+
+/// A call that was planned, to be made one step later.
+#[derive(Clone)]
+enum Call {
+    Tick,
+    Apply { epoch: String, slices: BTreeMap<i32, Slice>, targets: BTreeMap<i32, i64>, entries: Vec<(i64, String, Sum)> },
+    Begin { old: String, epoch: Box<NewEpoch> },
+}
+
+struct Batch {
+    generation: u64,
+    epoch: String,
+    slices: BTreeMap<i32, Slice>,
+    payload: Payload,
+    targets: BTreeMap<i32, i64>,
+    begin: Option<Boundary>,
+}
+
+struct Lane {
+    number: usize,
+    alive: bool,
+    paused: bool,
+    starting: bool,
+    pipeline: Pipeline,
+    generation: u64,
+    partitions: BTreeMap<i32, Progress>,
+    channel: Vec<Batch>,
+    epoch: Option<String>,
+    boundary: Option<Boundary>,
+    /// The run of Redis that the connection is to.
+    connection: Option<u32>,
+    todo: Option<Call>,
+    assigned: Option<Vec<i32>>,
+}
+
+impl Lane {
+    fn new(number: usize) -> Self {
+        Self {
+            number,
+            alive: false,
+            paused: false,
+            starting: true,
+            pipeline: Pipeline::A,
+            generation: 0,
+            partitions: BTreeMap::new(),
+            channel: Vec::new(),
+            epoch: None,
+            boundary: None,
+            connection: None,
+            todo: None,
+            assigned: None,
+        }
+    }
+
+    fn start(&mut self, pipeline: Pipeline) {
+        *self = Self { alive: true, pipeline, ..Self::new(self.number) };
+    }
+
+    fn stop(&mut self) {
+        (self.alive, self.paused) = (false, false);
+    }
+}
+
+const KEYS: [&str; 12] = [
+    "k",
+    "{k}:state",
+    "{k}:a",
+    "{k}:a:totals",
+    "{k}:a:buckets",
+    "{k}:a:expiry",
+    "{k}:a:ranking",
+    "{k}:b",
+    "{k}:b:totals",
+    "{k}:b:buckets",
+    "{k}:b:expiry",
+    "{k}:b:ranking",
+];
+
+/// Everything that Redis holds, as DUMP gives it.
+type Dump = Vec<Option<Vec<u8>>>;
+
+struct Attack<'a> {
+    world: World,
+    connection: &'a mut Connection,
+    runtime: &'a Runtime,
+    lanes: Vec<Lane>,
+    pipeline: Pipeline,
+    quiet: bool,
+    run: u32,
+    skew: i64,
+    history: Vec<Dump>,
+    network: Vec<(u32, Call)>,
+    /// The high watermarks at the moment when an epoch was planned.
+    high_at_begin: BTreeMap<String, BTreeMap<i32, i64>>,
+    high_seen: BTreeMap<i32, i64>,
+    trusted: bool,
+    swaps: usize,
+}
+
+type Violation = String;
+
+impl Attack<'_> {
+    fn functions(&self) -> Functions {
+        Functions::new("k").at(self.world.now + self.skew)
+    }
+
+    fn run_id(&self) -> String {
+        format!("run {}", self.run)
+    }
+
+    fn state(&mut self) -> State {
+        self.functions().state().query(self.connection).unwrap()
+    }
+
+    fn dump(&mut self) -> Dump {
+        let mut pipe = redis::pipe();
+        for key in KEYS {
+            pipe.cmd("DUMP").arg(key);
+        }
+        pipe.query(self.connection).unwrap()
+    }
+
+    fn restore(&mut self, dump: &Dump) {
+        let mut pipe = redis::pipe();
+        pipe.cmd("FLUSHALL").ignore();
+        for (key, value) in KEYS.iter().zip(dump) {
+            if let Some(value) = value {
+                pipe.cmd("RESTORE").arg(*key).arg(0).arg(value.as_slice()).ignore();
+            }
+        }
+        pipe.exec(self.connection).unwrap();
+    }
+
+    // -- One call -------------------------------------------------------------------------------------------------------------------
+
+    fn execute(&mut self, call: &Call) -> Result<Reply, Violation> {
+        let functions = self.functions();
+        let command: Cmd = match call {
+            Call::Tick => functions.tick(),
+            Call::Apply { epoch, slices, targets, entries } => {
+                functions.apply(epoch, slices, targets, entries.iter().map(|(b, member, sum)| (*b, member.as_str(), *sum)))
+            }
+            Call::Begin { old, epoch } => functions.begin(old, epoch),
+        };
+        let dump = self.dump();
+        self.history.push(dump);
+        if self.history.len() > 8 {
+            self.history.remove(0);
+        }
+        let reply: Reply = command.query(self.connection).unwrap();
+        if let Reply::Done(Done { swapped: true, epoch, .. }) = &reply {
+            self.swapped(epoch)?;
+        }
+        self.check_readers()?;
+        Ok(reply)
+    }
+
+    /// Over a network that loses requests, loses replies and delivers late. No reply: the connection is gone.
+    fn call(&mut self, lane: usize, rng: &mut StdRng, call: Call) -> Result<Option<Reply>, Violation> {
+        let fate: f64 = if self.quiet { 1.0 } else { rng.random() };
+        if fate >= 0.14 {
+            return self.execute(&call).map(Some);
+        }
+        let what = if fate < 0.05 {
+            "the request was lost"
+        } else if fate < 0.1 {
+            self.execute(&call)?;
+            "applied, then the reply was lost"
+        } else {
+            self.network.push((self.run, call));
+            "delayed"
+        };
+        self.lanes[lane].connection = None;
+        self.world.say(format!("lane {lane}: {what}"));
+        if rng.random_bool(0.3) {
+            self.world.say(format!("lane {lane} crashes"));
+            self.lanes[lane].stop();
+        }
+        Ok(None)
+    }
+
+    // -- The lane -------------------------------------------------------------------------------------------------------------------
+
+    fn step(&mut self, n: usize, rng: &mut StdRng) -> Result<(), Violation> {
+        let lane = &mut self.lanes[n];
+        if !lane.alive || lane.paused {
+            return Ok(());
+        }
+        if lane.connection != Some(self.run) || lane.epoch.is_none() && lane.todo.is_none() {
+            self.connect(n);
+            return Ok(());
+        }
+        if let Some(call) = lane.todo.take() {
+            self.call(n, rng, call)?;
+            if self.lanes[n].alive {
+                self.connect(n);
+            }
+            return Ok(());
+        }
+        let choice: f64 = rng.random();
+        if choice < 0.1 {
+            self.call(n, rng, Call::Tick)?;
+            return Ok(());
+        }
+        if choice < 0.55 || self.lanes[n].channel.is_empty() { self.poll(n, rng) } else { self.send(n, rng) }
+    }
+
+    /// After start, a lost connection, a conflict or a rebalance: adopt, begin or stop.
+    fn connect(&mut self, n: usize) {
+        let state = self.state();
+        let (run, run_id) = (self.run, self.run_id());
+        let lane = &mut self.lanes[n];
+        (lane.connection, lane.todo) = (Some(run), None);
+        let mine = Identity { run_id, fingerprint: lane.pipeline.layout().fingerprint, topic: "topic".to_owned() };
+        match epoch::decide(state.current.as_ref(), &mine, lane.starting) {
+            Decision::Begin(_) => {
+                let boundary = epoch::carried(state.current.as_ref(), "topic");
+                self.plan(n, &state, boundary);
+            }
+            Decision::FencedByPipeline | Decision::FencedByTopic => {
+                lane.stop();
+                self.world.say(format!("lane {n} stops: fenced by another pipeline"));
+            }
+            Decision::Adopt => {
+                let current = state.current.unwrap();
+                lane.starting = false;
+                lane.generation += 1;
+                for (p, progress) in &mut lane.partitions {
+                    *progress = current.progress.get(p).cloned().unwrap_or_default();
+                }
+                (lane.epoch, lane.boundary) = (Some(current.id), current.boundary);
+            }
+        }
+    }
+
+    /// The call itself is a later step, so everything may happen between.
+    fn plan(&mut self, n: usize, state: &State, boundary: Option<Boundary>) {
+        let layout = self.lanes[n].pipeline.layout();
+        let identity = Identity { run_id: self.run_id(), fingerprint: layout.fingerprint.clone(), topic: "topic".to_owned() };
+        let moment = Moment::of(&self.world.logs);
+        let epoch = self.runtime.block_on(epoch::plan(&moment, &layout, state, identity, boundary)).unwrap();
+        self.world.say(format!("lane {n} plans an epoch: {epoch:?}"));
+        self.high_at_begin.insert(epoch.id.clone(), epoch.partitions.iter().map(|(p, (_, high))| (*p, *high)).collect());
+        let old = state.current.as_ref().map_or(String::new(), |current| current.id.clone());
+        self.lanes[n].todo = Some(Call::Begin { old, epoch: Box::new(epoch) });
+    }
+
+    /// Reads records of some partitions into a batch; all decisions are taken here, on the mark that travels with the reading.
+    fn poll(&mut self, n: usize, rng: &mut StdRng) -> Result<(), Violation> {
+        if let Some(assigned) = self.lanes[n].assigned.take() {
+            self.lanes[n].partitions = assigned.into_iter().map(|p| (p, Progress::default())).collect();
+            self.connect(n);
+            return Ok(());
+        }
+        let lane = &self.lanes[n];
+        let (pipeline, boundary, epoch) = (lane.pipeline, lane.boundary.clone(), lane.epoch.clone().unwrap_or_default());
+        let mut batch = Batch {
+            generation: lane.generation,
+            epoch,
+            slices: BTreeMap::new(),
+            payload: Payload::default(),
+            targets: BTreeMap::new(),
+            begin: None,
+        };
+        let (mut ended, mut read) = (false, Vec::new());
+        for (p, progress) in &lane.partitions {
+            if batch.begin.is_some() || rng.random_bool(0.3) {
+                continue;
+            }
+            let log = &self.world.logs[usize::try_from(*p).unwrap()];
+            let (from, mut mark) = (usize::try_from(progress.next).unwrap(), progress.mark.clone());
+            if from < log.start {
+                let state = self.state();
+                self.world.say(format!("lane {n}: partition out of range, replay"));
+                let boundary = epoch::carried(state.current.as_ref(), "topic");
+                self.plan(n, &state, boundary);
+                return Ok(());
+            }
+            let mut position = from;
+            for at in from..log.records.len().min(from + rng.random_range(1..=4)) {
+                if let Some(sent) = &log.records[at] {
+                    let change = sent.change();
+                    match decide(&change, sent.arrived, Policy::Boundaries, boundary.as_ref(), &mut mark) {
+                        Verdict::WentBack => return Err(format!("false alarm: LSNs went back at partition {p} offset {at}")),
+                        Verdict::Begin(found) => {
+                            batch.begin = Some(found);
+                            break;
+                        }
+                        Verdict::Count | Verdict::BeganAnew => {
+                            ended |= change.op != Op::Read || change.snapshot == Snapshot::Last;
+                            let (before, after) = (pipeline.result(sent.before), pipeline.result(sent.after));
+                            batch.payload.add(&pipeline.layout(), before.as_deref(), after.as_deref()).unwrap();
+                        }
+                        Verdict::Ignored | Verdict::Duplicate => {}
+                    }
+                }
+                position = at + 1;
+            }
+            if position > from {
+                let progress = Progress { next: offset(position), mark };
+                batch.slices.insert(*p, Slice { token: offset(from), progress: progress.clone() });
+                read.push((*p, progress));
+            }
+        }
+        if ended {
+            batch.targets = Seen(&self.world.logs).each(|log| offset(log.records.len()));
+        }
+        self.lanes[n].partitions.extend(read);
+        if !batch.slices.is_empty() || batch.begin.is_some() {
+            self.lanes[n].channel.push(batch);
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, n: usize, rng: &mut StdRng) -> Result<(), Violation> {
+        let batch = self.lanes[n].channel.remove(0);
+        if batch.generation != self.lanes[n].generation {
+            return Ok(());
+        }
+        if !batch.slices.is_empty() {
+            let entries = batch.payload.entries().map(|(bucket, member, sum)| (bucket, member.to_owned(), sum)).collect();
+            let call = Call::Apply { epoch: batch.epoch.clone(), slices: batch.slices, targets: batch.targets, entries };
+            match self.call(n, rng, call)? {
+                None => return Ok(()),
+                Some(Reply::Moved) => {
+                    self.world.say(format!("lane {n}: conflict, seeks"));
+                    self.connect(n);
+                    return Ok(());
+                }
+                Some(Reply::Done(_)) => {}
+            }
+        }
+        let Some(begin) = batch.begin else { return Ok(()) };
+        let state = self.state();
+        let ours = state.current.as_ref().filter(|current| current.id == batch.epoch);
+        if ours.is_some_and(|current| begin.exceeds(current.boundary.as_ref())) {
+            self.plan(n, &state, Some(begin));
+        } else {
+            self.connect(n);
+        }
+        Ok(())
+    }
+
+    // -- Engines and Redis ----------------------------------------------------------------------------------------------------------
+
+    /// Partitions go to the live lanes; a paused one may be left out, and goes on believing in what it had.
+    fn rebalance(&mut self, rng: &mut StdRng) {
+        let quiet = self.quiet;
+        let members: Vec<usize> =
+            self.lanes.iter().filter(|l| l.alive && !(l.paused && (quiet || rng.random_bool(0.7)))).map(|l| l.number).collect();
+        for (n, lane) in members.iter().enumerate() {
+            let mine = |p: &i32| usize::try_from(*p).unwrap() % members.len() == n;
+            self.lanes[*lane].assigned = Some((0..i32::try_from(self.world.logs.len()).unwrap()).filter(mine).collect());
+        }
+    }
+
+    fn start_engine(&mut self, rng: &mut StdRng) {
+        let n = rng.random_range(0..self.lanes.len());
+        if !self.lanes[n].alive {
+            self.lanes[n].start(self.pipeline);
+            self.world.say(format!("lane {n} starts with pipeline {:?}", self.pipeline));
+            self.rebalance(rng);
+        }
+    }
+
+    /// An edited pipeline is started beside the old one; from now on every start is of the new one.
+    fn edit(&mut self, rng: &mut StdRng) {
+        let Some(free) = self.lanes.iter().position(|lane| !lane.alive) else { return };
+        if self.pipeline == Pipeline::A {
+            self.pipeline = Pipeline::B;
+            self.world.say("edited pipeline started beside the old one".to_owned());
+            self.lanes[free].start(self.pipeline);
+            self.rebalance(rng);
+        }
+    }
+
+    /// A restart or a promotion: the last calls are lost; after two crashes half of one may be replayed.
+    fn restart_redis(&mut self, rng: &mut StdRng) {
+        let torn = rng.random_bool(0.4);
+        let now = self.dump();
+        self.history.push(now);
+        let at = (self.history.len() - 1).saturating_sub(one(rng, &[0, 1, 1, 2, 4]));
+        let (mut state, newer) = (self.history[at].clone(), self.history[(at + 1).min(self.history.len() - 1)].clone());
+        if torn {
+            // The writes before the progress, without the progress.
+            let mut id = |dump: &Dump, meta: &str| -> Option<String> {
+                self.restore(dump);
+                run(self.connection, &["HGET", meta, "id"])
+            };
+            for meta in [2, 7] {
+                let same = id(&state, KEYS[meta]).is_some_and(|old| Some(old) == id(&newer, KEYS[meta]));
+                if same {
+                    (1..5).for_each(|k| state[meta + k].clone_from(&newer[meta + k]));
+                }
+            }
+        }
+        self.restore(&state);
+        self.history.clear();
+        self.run += 1;
+        self.skew += one(rng, &[0, 0, 0, -15, 15]);
+        (self.trusted, self.high_seen) = (false, BTreeMap::new());
+        self.world.say(format!("Redis restarts or is promoted{}", if torn { ", torn" } else { "" }));
+    }
+
+    fn flush_all(&mut self) {
+        run::<()>(self.connection, &["FLUSHALL"]);
+        (self.trusted, self.high_seen) = (false, BTreeMap::new());
+        self.world.say("FLUSHALL".to_owned());
+    }
+
+    fn deliver(&mut self, rng: &mut StdRng) -> Result<(), Violation> {
+        if !self.network.is_empty() {
+            let (run, call) = self.network.remove(rng.random_range(0..self.network.len()));
+            if run == self.run {
+                self.world.say("a delayed call arrives".to_owned());
+                self.execute(&call)?;
+            }
+        }
+        Ok(())
+    }
+
+    // -- The oracle -----------------------------------------------------------------------------------------------------------------
+
+    /// Everything that was in the log when the epoch began is in it, and the whole of its snapshot run.
+    fn swapped(&mut self, id: &str) -> Result<(), Violation> {
+        let Some(served) = self.served() else { return Err("a swap to nothing".to_owned()) };
+        let next = |p: &i32| served.progress.get(p).map_or(0, |progress| progress.next);
+        if let Some(high) = self.high_at_begin[id].iter().find(|(p, high)| next(p) < **high) {
+            return Err(format!("readers see a half-built ranking: partition {} before {}", high.0, high.1));
+        }
+        let run = served.boundary.as_ref().and_then(|b| Some((b.lsn, b.run_tx?)));
+        if run == Some(self.world.run) && self.world.connector == Connector::Snapshot {
+            return Err(format!("readers see a half-built ranking: snapshot run {run:?} has rows to come"));
+        }
+        self.world.say(format!("epoch {id} is served"));
+        self.trusted = true;
+        self.swaps += 1;
+        Ok(())
+    }
+
+    /// The epoch that readers see, read behind the functions' back.
+    fn served(&mut self) -> Option<Served> {
+        let letter: Option<String> = run(self.connection, &["HGET", "{k}:state", "served"]);
+        let meta: BTreeMap<String, String> = run(self.connection, &["HGETALL", &format!("{{k}}:{}", letter?)]);
+        let letter: String = run(self.connection, &["HGET", "{k}:state", "served"]);
+        let buckets: BTreeMap<String, String> = run(self.connection, &["HGETALL", &format!("{{k}}:{letter}:buckets")]);
+        let progress = meta.iter().filter_map(|(field, next)| Some((field.strip_prefix("next:")?.parse().ok()?, next)));
+        let boundary = Boundary::decode(&meta["boundary"]).map(|b| Boundary { ended: meta["ended"] == "1", ..b });
+        Some(Served {
+            pipeline: if meta["fingerprint"] == "A" { Pipeline::A } else { Pipeline::B },
+            floor: meta["floor"].parse().unwrap(),
+            progress: progress.map(|(p, next)| (p, Progress { next: next.parse().unwrap(), mark: Mark::default() })).collect(),
+            boundary,
+            buckets,
+        })
+    }
+
+    /// The served ranking is exactly the log up to its progress, and never goes back.
+    fn check_readers(&mut self) -> Result<(), Violation> {
+        if !self.trusted {
+            return Ok(());
+        }
+        let Some(served) = self.served() else { return Ok(()) };
+        let next: BTreeMap<i32, i64> = served.progress.iter().map(|(p, progress)| (*p, progress.next)).collect();
+        for (p, seen) in &self.high_seen {
+            if next.get(p).copied().unwrap_or(0) < *seen {
+                return Err(format!("readers see an older ranking: partition {p} at {:?} after {seen}", next.get(p)));
+            }
+        }
+        self.high_seen.clone_from(&next);
+        let read: Vec<_> = (0..)
+            .zip(&self.world.logs)
+            .flat_map(|(p, log)| log.records.iter().take(usize::try_from(next.get(&p).copied().unwrap_or(0)).unwrap()))
+            .flatten()
+            .filter(|sent| !sent.incremental)
+            .collect();
+        let mut least = 0;
+        if let Some(boundary) = &served.boundary {
+            for sent in &read {
+                let of_run = sent.run.is_some() && sent.run == boundary.run_tx.map(|tx| (boundary.lsn, tx));
+                if of_run || sent.op == Op::Truncate && sent.own == boundary.lsn {
+                    least = least.max(sent.life);
+                }
+            }
+        }
+        let mut rows: BTreeMap<(i64, Option<i64>), _> = BTreeMap::new();
+        for sent in read.iter().filter(|sent| sent.op != Op::Truncate && sent.life >= least) {
+            if (least + 1..=sent.life).any(|life| self.world.has_rows.contains(&life)) {
+                return Ok(()); // a later life is in it already: its boundary is yet to be read
+            }
+            let newest = rows.entry((sent.life, sent.key)).or_insert((sent.order, sent.after));
+            if newest.0 <= sent.order {
+                *newest = (sent.order, sent.after);
+            }
+        }
+        let want = aggregate(rows.values().filter_map(|(_, row)| *row), served.pipeline, served.floor);
+        let have = served.sums();
+        if want != have {
+            Err(format!("readers: ranking {have:?}, log up to {next:?} says {want:?}, floor {}", served.floor))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Faults stop; the rest of the log is written; every partition must be read within bounded steps; then compare.
+    fn finish(&mut self) -> Result<(), Violation> {
+        let mut rng = StdRng::seed_from_u64(1);
+        self.quiet = true;
+        self.world.finish(&mut rng);
+        while !self.network.is_empty() {
+            self.deliver(&mut rng)?;
+        }
+        self.lanes.iter_mut().for_each(|lane| lane.paused = false);
+        self.supervise();
+        self.rebalance(&mut rng);
+        for round in 0..3000 {
+            for n in 0..self.lanes.len() {
+                self.step(n, &mut rng)?;
+            }
+            if self.lanes.iter().all(|lane| !lane.alive) {
+                self.lanes[0].start(self.pipeline);
+            }
+            if round % 100 == 99 {
+                self.supervise();
+                self.rebalance(&mut rng);
+            }
+            if round % 10 == 9 && self.is_done() {
+                break;
+            }
+        }
+        self.execute(&Call::Tick)?;
+        if !self.is_done() {
+            return Err(format!("stuck: {:?}, log {:?}", self.state(), Moment::of(&self.world.logs).watermarks));
+        }
+        let floor = self.served().unwrap().floor;
+        let rows: Vec<Row> = self.world.committed.values().chain(&self.world.ghosts).copied().collect();
+        let want: BTreeMap<_, _> = aggregate(rows.into_iter(), self.pipeline, floor).into_iter().map(|(m, (sum, _))| (m, sum)).collect();
+        let list: Vec<String> = run(self.connection, &["ZRANGE", "k", "0", "-1", "WITHSCORES"]);
+        let have: BTreeMap<_, _> = list.chunks(2).map(|pair| (pair[0].clone(), pair[1].parse::<i64>().unwrap())).collect();
+        if want != have { Err(format!("ranking {have:?}, truth {want:?}, floor {floor}")) } else { Ok(()) }
+    }
+
+    /// Starts an engine when none of the newest pipeline runs.
+    fn supervise(&mut self) {
+        if !self.lanes.iter().any(|lane| lane.alive && lane.pipeline == self.pipeline) {
+            self.lanes[0].start(self.pipeline);
+        }
+    }
+
+    fn is_done(&mut self) -> bool {
+        let state = self.state();
+        let Some(current) = state.current else { return false };
+        let building = current.role == Role::Building;
+        let waits = building && current.boundary.as_ref().is_none_or(|b| b.ended);
+        let next = |p: i32, current: &Epoch| current.progress.get(&p).map_or(0, |progress| progress.next);
+        let read = (0..).zip(&self.world.logs).all(|(p, log)| next(p, &current) == offset(log.records.len()));
+        read && !waits && current.identity.fingerprint == self.pipeline.layout().fingerprint && self.served().is_some()
+    }
+
+    fn attack(&mut self, name: &str, rng: &mut StdRng) -> Result<(), Violation> {
+        match name {
+            "write" => self.world.write(rng),
+            "commit" => self.world.commit(rng, None),
+            "rollback" => self.world.rollback(rng),
+            "truncate" => self.world.truncate(rng),
+            "stream" => self.world.stream(rng),
+            "flush" => self.world.flush(rng),
+            "connector_crash" => self.world.crash_connector(),
+            "recreate" => self.world.recreate(rng),
+            "incremental" => self.world.incremental(rng),
+            "control" => self.world.control(rng),
+            "retention" => self.world.retention(),
+            "clock" => self.world.now += one(rng, &[1, 2, 3, 5, 12, 30]),
+            "engine" => self.step(rng.random_range(0..3), rng)?,
+            "engine_start" => self.start_engine(rng),
+            "engine_crash" => self.lanes[rng.random_range(0..3)].stop(),
+            "pause" => {
+                let lane = &mut self.lanes[rng.random_range(0..3)];
+                lane.paused = lane.alive && !lane.paused;
+            }
+            "rebalance" => self.rebalance(rng),
+            "edit" => self.edit(rng),
+            "redis_restart" => self.restart_redis(rng),
+            "flushall" => self.flush_all(),
+            "deliver" => self.deliver(rng)?,
+            other => panic!("{other}"),
+        }
+        Ok(())
+    }
+}
+
+struct Served {
+    pipeline: Pipeline,
+    floor: i64,
+    progress: BTreeMap<i32, Progress>,
+    boundary: Option<Boundary>,
+    buckets: BTreeMap<String, String>,
+}
+
+impl Served {
+    fn sums(&self) -> BTreeMap<String, (i64, i64)> {
+        let mut sums: BTreeMap<String, (i64, i64)> = BTreeMap::new();
+        for (field, value) in &self.buckets {
+            let ((bucket, member), (amount, rows)) = (field.split_once(':').unwrap(), value.split_once(' ').unwrap());
+            if bucket.parse::<i64>().unwrap() >= self.floor {
+                let sum = sums.entry(member.to_owned()).or_default();
+                *sum = (sum.0 + amount.parse::<i64>().unwrap(), sum.1 + rows.parse::<i64>().unwrap());
+            }
+        }
+        sums
+    }
+}
+
+fn aggregate(rows: impl Iterator<Item = Row>, pipeline: Pipeline, floor: i64) -> BTreeMap<String, (i64, i64)> {
+    let mut sums: BTreeMap<String, (i64, i64)> = BTreeMap::new();
+    for (member, score, at) in rows {
+        if let (Some(member), Some(score), true) = (member, score, at >= floor) {
+            let sum = sums.entry(member.to_owned()).or_default();
+            *sum = (sum.0 + score * pipeline.factor(), sum.1 + 1);
+        }
+    }
+    sums
+}
+
+/// Steps and how often each comes.
+const STEPS: [(&str, u32); 21] = [
+    ("write", 22),
+    ("commit", 8),
+    ("rollback", 1),
+    ("truncate", 1),
+    ("stream", 26),
+    ("flush", 5),
+    ("connector_crash", 3),
+    ("recreate", 2),
+    ("incremental", 1),
+    ("control", 2),
+    ("retention", 2),
+    ("clock", 8),
+    ("engine", 60),
+    ("engine_start", 3),
+    ("engine_crash", 2),
+    ("pause", 3),
+    ("rebalance", 3),
+    ("edit", 1),
+    ("redis_restart", 2),
+    ("flushall", 1),
+    ("deliver", 3),
+];
+
+fn attack(connection: &mut Connection, runtime: &Runtime, seed: u64) -> Result<usize, String> {
+    run::<()>(connection, &["FLUSHALL"]);
+    let mut plan = StdRng::seed_from_u64(seed);
+    let mut attack = Attack {
+        world: World::new(),
+        connection,
+        runtime,
+        lanes: (0..3).map(Lane::new).collect(),
+        pipeline: Pipeline::A,
+        quiet: false,
+        run: 1,
+        skew: 0,
+        history: Vec::new(),
+        network: Vec::new(),
+        high_at_begin: BTreeMap::new(),
+        high_seen: BTreeMap::new(),
+        trusted: true,
+        swaps: 0,
+    };
+    attack.lanes[0].start(Pipeline::A);
+    attack.rebalance(&mut plan);
+    let mut result = Ok(());
+    for _ in 0..plan.random_range(30..190) {
+        let (name, _) = STEPS.choose_weighted(&mut plan, |(_, weight)| *weight).unwrap();
+        attack.world.say(format!("* {name}"));
+        result = attack.attack(name, &mut StdRng::seed_from_u64(plan.random()));
+        if result.is_err() {
+            break;
+        }
+    }
+    attack.world.say("* faults stop".to_owned());
+    match result.and_then(|()| attack.finish()) {
+        Ok(()) => Ok(attack.swaps),
+        Err(violation) => Err(format!("seed {seed}: {violation}\n{}", attack.world.trace.join("\n"))),
+    }
+}
+
+/// GIVEN everything that goes wrong
+/// WHEN lanes go on
+/// THEN readers see the log up to the stored progress after every call, and the table in the end.
+#[test]
+fn readers_see_the_truth_whatever_goes_wrong() {
+    let seeds = std::env::var("HIGHWATER_ATTACK_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(300);
+    let server = RedisServer::start();
+    let mut connection = server.loaded();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut swaps = 0;
+    for seed in 0..seeds {
+        match attack(&mut connection, &runtime, seed) {
+            Ok(more) => swaps += more,
+            Err(violation) => panic!("{violation}"),
+        }
+    }
+    assert!(swaps > usize::try_from(seeds).unwrap(), "{swaps} swaps in {seeds} seeds test nothing");
+}
