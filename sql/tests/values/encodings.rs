@@ -304,8 +304,7 @@ fn positions_are_read_in_every_form() {
         let record = format!(r#"{{"op":"r","source":{{"name":"p","schema":"s","table":"t",{fields}}}}}"#);
         decode(&record).unwrap().source
     };
-    assert_eq!(source(r#""lsn":7,"ts_ms":5"#).sequence, (None, 7));
-    assert_eq!(source(r#""lsn":7,"ts_ms":5"#).ts_us, 5000);
+    assert_eq!(source(r#""sequence":"[null,\"7\"]","ts_ms":5"#).ts_us, 5000);
     assert_eq!(source(r#""sequence":"[null,\"18446744073709551615\"]","ts_us":5"#).sequence, (None, u64::MAX));
     assert_eq!(source(r#""sequence":"[\"3\", \"4\"]","ts_us":5"#).sequence, (Some(3), 4));
     for (text, snapshot) in [
@@ -318,7 +317,7 @@ fn positions_are_read_in_every_form() {
         ("\"last\"", Snapshot::Last),
         ("\"incremental\"", Snapshot::Incremental),
     ] {
-        assert_eq!(source(&format!(r#""lsn":7,"ts_us":5,"snapshot":{text}"#)).snapshot, snapshot);
+        assert_eq!(source(&format!(r#""sequence":"[null,\"7\"]","ts_us":5,"snapshot":{text}"#)).snapshot, snapshot);
     }
     assert_eq!(decode(&format!(r#"{{"op":"t","source":{SOURCE}}}"#)).unwrap().op, Op::Truncate);
 }
