@@ -116,7 +116,7 @@ async fn what_contradicts_the_database_is_refused() {
         let directory = Directory::new(&scenario.name);
         let file = directory.path().join("pipeline.toml");
         std::fs::write(&file, scenario.pipeline(url, secret, &Extra::default())).unwrap();
-        let mut engine = crate::support::engine::Engine::start(directory.path(), "engine", &file);
+        let mut engine = crate::support::engine::Engine::start(directory.path(), "engine", std::slice::from_ref(&file));
         let status = engine.ended(seconds(30)).await;
         let said = engine.log();
         assert_eq!(status.code(), Some(2), "{change}: {said}");

@@ -16,6 +16,8 @@ mod outages;
 
 mod lifecycle;
 
+mod schema_change;
+
 mod configuration;
 
 mod tidy;

@@ -100,7 +100,7 @@ impl<S: Sink> Lane<S> {
         let run_ended = last && policy == Policy::Boundaries && verdict != Verdict::Duplicate;
         Ok(match (verdict, incomplete) {
             // Without a key nothing tells a duplicate from another row: parking it twice is harmless.
-            (Verdict::Count | Verdict::BeganAnew, Err((class, error))) | (Verdict::Duplicate, Err((class @ "null_key", error))) => {
+            (Verdict::Count | Verdict::BeganAnew, Err((class, error))) | (Verdict::Duplicate, Err((class @ decode::NULL_KEY, error))) => {
                 metrics.event("dead_letter");
                 (Work::Park(record, class, error), run_ended)
             }
