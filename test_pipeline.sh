@@ -57,9 +57,7 @@ part() { # NAME COMMAND...
 
 lint_scripts() {
   local scripts
-  mapfile -t scripts < <(git ls-files | while read -r file; do
-    [[ $(head -c 20 "$file" | head -n 1) != '#!'*sh ]] && [[ $file != *.sh ]] || echo "$file"
-  done)
+  mapfile -t scripts < <({ git ls-files '*.sh' && git grep -lIE '^#!.*\bbash$'; } | sort -u)
   shellcheck "${scripts[@]}"
 }
 

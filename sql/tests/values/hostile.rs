@@ -168,7 +168,7 @@ fn sizes_are_limited() {
     assert_eq!(decoder.decode(&large).map(|_| ()), Err(DecodeError::TooLarge { bytes: VALUE_BYTES_MAX + 1 }));
     assert_eq!(key_payload(&large).unwrap_err().class(), "too_large");
     let items = |n: usize| {
-        let source = r#"{"name":"p","schema":"s","table":"t","lsn":1,"ts_us":1}"#;
+        let source = r#"{"name":"p","schema":"s","table":"t","sequence":"[null,\"1\"]","ts_us":1}"#;
         let record = format!(r#"{{"after":{{"v":[{}1]}},"op":"c","source":{source}}}"#, "1,".repeat(n - 1));
         decoder.decode(record.as_bytes()).unwrap().after.unwrap()
     };
