@@ -18,7 +18,7 @@
 # command of this clone.
 # HIGHWATER_STACK=NAME is a second stack, wholly apart: its own directory, and its own ports from the defaults plus 10000 upwards,
 # passing over those that are taken. The tests use HIGHWATER_STACK=test.
-# HIGHWATER_BIN is the directory of the built programs, remembered as well; GENERATOR_RATE the generator's events a second (20);
+# HIGHWATER_BIN is the directory of the built programs, remembered as well; GENERATOR_RATE the generator's events a second (2, so that a row of your own stays in sight);
 # READY_SECONDS_MAX how long `up` waits for a part (120).
 set -euo pipefail
 umask 022 # as root, Postgres' user must be able to enter what is created here

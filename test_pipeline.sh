@@ -42,8 +42,10 @@ part() { # NAME COMMAND...
   shift
   echo
   echo "== $name"
-  "$@" > >(tee "$log") 2>&1 8>&- || status=$?
-  wait $! # for tee
+  set +e
+  "$@" 2>&1 8>&- | tee "$log"
+  status=${PIPESTATUS[0]}
+  set -e
   read -r ok bad < <(awk '/^test result:/ { ok += $4; bad += $6 } END { print ok + 0, bad + 0 }' "$log")
   if ((status != 0 && bad == 0)); then
     bad=1

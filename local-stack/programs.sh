@@ -60,7 +60,7 @@ generator_prepare() { :; }
 
 generator_start() (
   environment
-  launch generator "$(program_of generator)" engagement --rate "${GENERATOR_RATE:-20}"
+  launch generator "$(program_of generator)" engagement --rate "${GENERATOR_RATE:-2}"
 )
 
 # It serves nothing; that it lives is all that can be known.
@@ -70,4 +70,4 @@ generator_complete() { :; }
 
 generator_outdated() { outdated generator "$(program_of generator)"; }
 
-generator_address() { echo "${GENERATOR_RATE:-20} events/s"; }
+generator_address() { echo "${GENERATOR_RATE:-2} events/s"; }

@@ -23,7 +23,8 @@ Keys. All share a slot and all are declared in every call, in this order; nothin
   6 or 11  {K}:a:expiry          sorted set: '<bucket>:<member>' -> bucket, the order in which entries expire
   7 or 12  {K}:a:ranking         sorted set: the ranking of an epoch that is not served yet, or is being written again
 
-Amounts are integers in units of 10^-scale. Lua's numbers are doubles, so nothing may leave +-(2^53 - 1): such a call is refused whole.
+Amounts are integers in units of 10^-scale; a score is written as '<amount>e-<scale>', which Redis reads as the double nearest to it.
+Lua's numbers are doubles, so nothing may leave +-(2^53 - 1): such a call is refused whole.
 A (bucket, member) whose rows come to zero loses what is left, and the total with it; a member without rows is not in the ranking.
 
 Arguments begin with the version of the library and the time in Unix milliseconds (empty: the server's clock; tests pass one). A call of
@@ -114,7 +115,7 @@ end
 
 -- What a call is about to do to one epoch. All of it is computed and checked before the first write.
 local function new_plan(epoch)
-  return { epoch = epoch, stored_floor = epoch.floor, drained = {}, set = {}, del = {}, born = {}, gone = {}, members = {}, amounts = {}, rows = {}, late = 0 }
+  return { epoch = epoch, stored_floor = epoch.floor, drained = {}, set = {}, del = {}, born = {}, members = {}, amounts = {}, rows = {}, late = 0 }
 end
 
 local function shift(plan, member, amount, rows)

@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::backoff::Backoff;
@@ -41,15 +41,13 @@ use crate::sink::{Error, Progress, Sink};
 use crate::source::kafka::{Fetched, Source};
 
 use call::Reply;
-use fill::Filled;
+use fill::{Filled, Ready};
 use select::Outcome;
 
 pub use select::Select;
 
 /// Behind, calls to the sink start at least this far apart.
 const CALL_APART: Duration = Duration::from_millis(5);
-/// Selected records that wait for the batch.
-const READY_MAX: usize = 10_000;
 /// How often offsets are committed for the group.
 const COMMIT_EVERY: Duration = Duration::from_millis(200);
 /// How often the sink is called when nothing else is to do.
@@ -81,11 +79,13 @@ pub struct Lane<S: Sink> {
     reading: Reading,
     fetched: VecDeque<Fetched>,
     selecting: Option<JoinHandle<Vec<Outcome>>>,
-    ready: VecDeque<Outcome>,
+    ready: Ready,
     filled: Filled<S::Payload>,
     call: Option<JoinHandle<Reply>>,
     call_started: Instant,
     settled: BTreeMap<i32, Progress>,
+    /// Credits that the source gets back when reading starts again.
+    owed: usize,
     outage: Option<Instant>,
     backoff: Backoff,
 }
@@ -109,11 +109,12 @@ impl<S: Sink> Lane<S> {
             reading: Reading::default(),
             fetched: VecDeque::new(),
             selecting: None,
-            ready: VecDeque::new(),
+            ready: Ready::default(),
             filled: Filled::default(),
             call: None,
             call_started: Instant::now(),
             settled: BTreeMap::new(),
+            owed: 0,
             outage: None,
             backoff: Backoff::new(Duration::from_millis(20), Duration::from_secs(5)),
         }
@@ -153,7 +154,7 @@ impl<S: Sink> Lane<S> {
 
     /// Starts what can start, in the order of the data. Returns when to look again if nothing happens.
     fn advance(&mut self) -> Result<Instant, Error> {
-        let room = self.selecting.is_none() && self.ready.len() < READY_MAX;
+        let room = self.selecting.is_none() && self.ready.has_room();
         if let Some(fetched) = room.then(|| self.fetched.pop_front()).flatten() {
             self.parts.source.credit();
             let judged = self.judge(fetched)?;
@@ -174,8 +175,9 @@ async fn joined<T>(task: &mut Option<JoinHandle<T>>) -> Result<T, Error> {
     let Some(handle) = task else { return std::future::pending().await };
     let result = handle.await;
     *task = None;
-    result.map_err(|error| Error::Stop {
-        message: format!("a task of the lane failed: {error}"),
-        remedy: "start again and report this".into(),
-    })
+    result.map_err(|error| task_failed(&error))
+}
+
+fn task_failed(error: &JoinError) -> Error {
+    Error::Stop { message: format!("a task of the lane failed: {error}"), remedy: "start again and report this".into() }
 }

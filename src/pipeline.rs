@@ -8,6 +8,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use highwater_sql::Plan;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
@@ -25,7 +27,7 @@ use crate::lookup::{Lookups, Tail};
 use crate::metrics::{LaneMetrics, Metrics};
 use crate::sink::ranking::{Ranking, RankingConfig};
 use crate::sink::webhook::{Place, Webhook, WebhookConfig};
-use crate::sink::{self, Sink};
+use crate::sink::{self, Policy, Sink};
 use crate::source::kafka::{Settings, Source};
 use crate::source::topic::KafkaLog;
 
@@ -77,25 +79,37 @@ pub async fn run(configs: Vec<PipelineConfig>, options: Options, mut shutdown: w
     let listener = tokio::net::TcpListener::bind(options.listen).await.map_err(|e| Error::Listen(options.listen, e))?;
     let (end_http, http_ends) = watch::channel(false);
     let server = tokio::spawn(http::serve(listener, status.clone(), http_ends));
+    let (end_lanes, lanes_end) = watch::channel(false);
     let mut lanes = Vec::new();
     let mut tails = Vec::new();
-    let started = async {
-        for config in &configs {
-            status.set_waiting(&config.name, Some("its check"));
-        }
-        for config in configs {
-            let Some(plan) = wait_until_fine(&config, &status, &mut shutdown).await? else { break };
-            let pipeline = Pipeline { config: &config, plan, metrics: &metrics, status: &status, drain_max: options.drain_max };
-            let (more, tail) = pipeline.start(&shutdown).map_err(|e| Error::Start(config.name.clone(), e))?;
+    let mut waiting: FuturesUnordered<_> = configs.iter().map(|config| wait_until_fine(config, &status, shutdown.clone())).collect();
+    let mut result = Ok(());
+    // Each starts as soon as it is fine; one that is refused ends all, in order.
+    while let (Ok(()), Some(checked)) = (&result, waiting.next().await) {
+        result = checked.and_then(|checked| {
+            let Some((config, plan)) = checked else { return Ok(()) };
+            let pipeline = Pipeline { config, plan, metrics: &metrics, status: &status, drain_max: options.drain_max };
+            let (more, tail) = pipeline.start(&lanes_end).map_err(|e| Error::Start(config.name.clone(), e))?;
             lanes.extend(more);
             tails.push(tail);
-        }
-        Ok(())
+            Ok(())
+        });
+    }
+    drop(waiting);
+    let stops = result.is_err() || *shutdown.borrow();
+    let ended = all_ended(lanes);
+    let mut ended = std::pin::pin!(ended);
+    let stopped = if stops {
+        None
+    } else {
+        tokio::select! { stopped = &mut ended => Some(stopped), _ = shutdown.wait_for(|stop| *stop) => None }
     };
-    let result = match started.await {
-        Ok(()) => all_ended(lanes, &shutdown).await,
-        Err(error) => Err(error),
-    };
+    let _ = end_lanes.send(true);
+    match stopped {
+        Some(true) => result = Err(Error::Stopped),
+        Some(false) => {}
+        None => drop(ended.await),
+    }
     drop(tails);
     let _ = end_http.send(true);
     let _ = tokio::time::timeout(Duration::from_secs(1), server).await;
@@ -103,11 +117,12 @@ pub async fn run(configs: Vec<PipelineConfig>, options: Options, mut shutdown: w
 }
 
 /// The checked plan, once nothing that can heal stands in the way; none when the process is to end before.
-async fn wait_until_fine(
-    config: &PipelineConfig,
+async fn wait_until_fine<'c>(
+    config: &'c PipelineConfig,
     status: &Status,
-    shutdown: &mut watch::Receiver<bool>,
-) -> Result<Option<Arc<Plan>>, Error> {
+    mut shutdown: watch::Receiver<bool>,
+) -> Result<Option<(&'c PipelineConfig, Arc<Plan>)>, Error> {
+    status.set_waiting(&config.name, Some("its check"));
     let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
     let mut waited_for = String::new();
     loop {
@@ -126,7 +141,7 @@ async fn wait_until_fine(
                     info!(pipeline = config.name, "everything it waited for is there");
                 }
                 status.set_waiting(&config.name, None);
-                return Ok(Some(Arc::clone(plan)));
+                return Ok(Some((config, Arc::clone(plan))));
             }
             _ if waits_for != waited_for => {
                 warn!(pipeline = config.name, "waiting for {waits_for}");
@@ -163,6 +178,13 @@ pub async fn replay(config: &PipelineConfig, sink: &str) -> Result<(), Error> {
     ranking.replay().await.map_err(|e| refused(e.to_string()))
 }
 
+fn policy(sink: &SinkConfig) -> Policy {
+    match sink {
+        SinkConfig::RedisRanking(_) => Policy::Boundaries,
+        SinkConfig::Webhook(webhook) => Policy::Events { snapshot: webhook.snapshot },
+    }
+}
+
 /// The consumer group of a lane.
 fn group(config: &PipelineConfig, sink: &str) -> String {
     format!("highwater.{}.{sink}", config.name)
@@ -172,13 +194,13 @@ fn lines(problems: &[Problem]) -> String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
-/// Waits for every lane. Lanes end by themselves only when going on would be wrong.
-async fn all_ended(lanes: Vec<oneshot::Receiver<Result<(), sink::Error>>>, shutdown: &watch::Receiver<bool>) -> Result<(), Error> {
+/// Waits for every lane. True when one ended by itself, which it does only when going on would be wrong.
+async fn all_ended(lanes: Vec<Ended>) -> bool {
     let mut stopped = false;
     for lane in lanes {
         stopped |= !matches!(lane.await, Ok(Ok(())));
     }
-    if stopped && !*shutdown.borrow() { Err(Error::Stopped) } else { Ok(()) }
+    stopped
 }
 
 type Ended = oneshot::Receiver<Result<(), sink::Error>>;
@@ -205,7 +227,13 @@ impl Pipeline<'_> {
             let topic = config.topic(&self.plan.source.schema, &self.plan.source.name);
             let log = KafkaLog::open(&config.source.kafka, &group, &topic).map_err(|e| e.to_string())?;
             let metrics = Arc::new(LaneMetrics::new(self.metrics.clone(), &config.name, name));
-            let select = Select { plan: self.plan.clone(), lookups: lookups.clone(), shared: Handle::current(), metrics: metrics.clone() };
+            let select = Select {
+                plan: self.plan.clone(),
+                lookups: lookups.clone(),
+                shared: Handle::current(),
+                metrics: metrics.clone(),
+                policy: policy(sink),
+            };
             let lane = Unstarted { pipeline: self, name, group, topic, select: Arc::new(select), metrics: metrics.clone() };
             lanes.push(match sink {
                 SinkConfig::RedisRanking(ranking) => lane.start(self.ranking(ranking, log, &metrics)?, shutdown.clone())?,

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::dead_letter::{DeadLetter, DeadLetters};
-use crate::lane::fill::{self, Filled};
+use crate::lane::fill::{self, Filled, Ready};
 use crate::lane::{CALL_APART, Lane};
 use crate::sink::{Batch, Error, Policy, Progress, Rejected, Resume, Sink, Written};
 
@@ -78,19 +78,28 @@ impl<S: Sink> Lane<S> {
         match reply {
             // Meanwhile other partitions were assigned: the sink is asked again for those.
             Reply::Resumed(Ok(_)) if self.reading.resume_at.is_some() => {}
-            Reply::Resumed(Ok(resume)) => self.resume(resume).await,
+            Reply::Resumed(Ok(resume)) => return self.resume(resume).await,
             Reply::Written(Ok(written), progress, commits_us) => {
-                self.backoff.reset();
+                self.outage_ended();
                 self.parts.metrics.written(self.call_started.elapsed(), &written, &commits_us);
                 self.settled.extend(progress);
             }
             Reply::Begun(Ok(())) => self.restart_at(Instant::now()),
-            Reply::Ticked(Ok(())) => {}
+            Reply::Ticked(Ok(())) => self.outage_ended(),
             Reply::Resumed(Err(error)) | Reply::Written(Err(error), ..) | Reply::Begun(Err(error)) | Reply::Ticked(Err(error)) => {
                 return self.failed(error);
             }
         }
         Ok(())
+    }
+
+    /// A write, or a tick when nothing waits, succeeded: being able to say where to go on is not enough.
+    fn outage_ended(&mut self) {
+        if let Some(since) = self.outage.take() {
+            info!(outage_ms = since.elapsed().as_millis(), tries = self.backoff.tries(), "the sink answers again");
+            self.parts.metrics.set_outage(false);
+        }
+        self.backoff.reset();
     }
 
     fn failed(&mut self, error: Error) -> Result<(), Error> {
@@ -117,39 +126,35 @@ impl<S: Sink> Lane<S> {
         self.reading.generation += 1;
         self.reading.partitions.clear();
         self.parts.metrics.set_ready(false);
-        for _ in self.fetched.drain(..) {
-            self.parts.source.credit();
-        }
+        self.owed += self.fetched.len();
+        self.fetched.clear();
         if let Some(selecting) = self.selecting.take() {
             selecting.abort();
         }
-        self.ready.clear();
+        self.ready = Ready::default();
         self.filled = Filled::default();
     }
 
     /// The sink said where to go on: read there.
-    async fn resume(&mut self, resume: Resume) {
-        if let Some(since) = self.outage.take() {
-            info!(outage_ms = since.elapsed().as_millis(), tries = self.backoff.tries(), "the sink answers again");
-            self.parts.metrics.set_outage(false);
-        }
+    async fn resume(&mut self, resume: Resume) -> Result<(), Error> {
         if matches!(self.parts.sink.policy(), Policy::Events { .. }) {
             // Before the first fetch: a rebalance before the first write must go on where this began.
             if let Err(error) = self.parts.source.commit_now(self.offsets(&resume.partitions)).await {
-                self.parts.metrics.retry("kafka");
-                warn!(%error, "start offsets could not be committed, trying again");
-                let wait = self.backoff.wait();
-                return self.restart_at(Instant::now() + wait);
+                return self.failed(Error::Retry(format!("start offsets could not be committed: {error}")));
             }
         }
         self.reading.generation += 1;
         let offsets: Vec<_> = resume.partitions.iter().map(|(p, progress)| (*p, progress.next)).collect();
         info!(?offsets, boundary = ?resume.boundary, "reading");
         self.parts.source.start(self.reading.generation, offsets);
+        for _ in 0..std::mem::take(&mut self.owed) {
+            self.parts.source.credit();
+        }
         self.reading.boundary = resume.boundary;
         self.settled = resume.partitions.clone();
         self.reading.partitions = resume.partitions;
         self.parts.metrics.set_ready(true);
+        Ok(())
     }
 }
 

@@ -9,8 +9,38 @@ use crate::sink::{Batch, Selected, Sink, Slice};
 
 /// Records in one call; what they come to in the sink has a limit of its own.
 const BATCH_RECORDS_MAX: usize = 20_000;
+/// Selected records that wait for the batch.
+const READY_RECORDS_MAX: usize = 10_000;
+/// Bytes of their records.
+const READY_BYTES_MAX: usize = 8 << 20;
 /// Dead letters in one call.
 const BATCH_DEAD_LETTERS_MAX: usize = 500;
+
+/// Selected records that wait for the batch, bounded in number and bytes.
+#[derive(Debug, Default)]
+pub struct Ready {
+    outcomes: VecDeque<Outcome>,
+    bytes: usize,
+}
+
+impl Ready {
+    /// Another batch of records may be selected: what it brings is bounded by what the source hands out at once.
+    pub fn has_room(&self) -> bool {
+        self.outcomes.len() < READY_RECORDS_MAX && self.bytes < READY_BYTES_MAX
+    }
+
+    /// In order, behind what is there.
+    pub fn extend(&mut self, outcomes: Vec<Outcome>) {
+        self.bytes += outcomes.iter().map(Outcome::bytes).sum::<usize>();
+        self.outcomes.extend(outcomes);
+    }
+
+    fn pop(&mut self) -> Option<Outcome> {
+        let outcome = self.outcomes.pop_front()?;
+        self.bytes = self.bytes.saturating_sub(outcome.bytes());
+        Some(outcome)
+    }
+}
 
 /// A batch being filled, with what is parked before it is written.
 #[derive(Debug, Default)]
@@ -34,16 +64,17 @@ impl<P: Default> Filled<P> {
     }
 
     /// Takes what is ready until the batch is full or an epoch is to begin.
-    pub fn fill<S: Sink<Payload = P>>(&mut self, ready: &mut VecDeque<Outcome>, sink: &S) {
-        while !self.full && !matches!(ready.front(), None | Some(Outcome { effect: Effect::Begin(_), .. })) {
-            let Some(outcome) = ready.pop_front() else { break };
+    pub fn fill<S: Sink<Payload = P>>(&mut self, ready: &mut Ready, sink: &S) {
+        while !self.full && !matches!(ready.outcomes.front(), None | Some(Outcome { effect: Effect::Begin(_), .. })) {
+            let Some(outcome) = ready.pop() else { break };
             match outcome.effect {
                 Effect::Nothing | Effect::Begin(_) => {}
                 Effect::Park(letter) => self.dead.push(letter),
-                Effect::Rows(record, change, before, after) => {
+                Effect::Rows(record, change, before, after, failed) => {
                     self.commits_us.push(change.commit_us);
                     let selected = Selected { record: &record, change: &change, before, after };
-                    if let Err(error) = sink.add(&mut self.batch.payload, selected) {
+                    let added = sink.add(&mut self.batch.payload, selected);
+                    if let Some(error) = failed.or(added.err()) {
                         self.dead.push(DeadLetter::of_row(record, "row", error));
                     }
                 }
@@ -58,9 +89,9 @@ impl<P: Default> Filled<P> {
 }
 
 /// The boundary to begin with, when everything before it is written.
-pub fn next_begin(ready: &mut VecDeque<Outcome>) -> Option<Boundary> {
-    let Some(Outcome { effect: Effect::Begin(_), .. }) = ready.front() else { return None };
-    match ready.pop_front()?.effect {
+pub fn next_begin(ready: &mut Ready) -> Option<Boundary> {
+    let Some(Outcome { effect: Effect::Begin(_), .. }) = ready.outcomes.front() else { return None };
+    match ready.pop()?.effect {
         Effect::Begin(boundary) => Some(boundary),
         _ => None,
     }

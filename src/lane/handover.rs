@@ -6,13 +6,15 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 use tracing::{error, info};
 
-use crate::lane::Lane;
 use crate::lane::call::Reply;
+use crate::lane::{Lane, task_failed};
 use crate::sink::{Error, Policy, Progress, Sink};
 use crate::source::kafka::{Event, Failure};
 
 /// How long the call under way may take when partitions are taken away.
 const RELEASE_WAIT: Duration = Duration::from_secs(5);
+/// What the last commit and leaving the group may take even when the deadline has passed.
+const GRACE: Duration = Duration::from_secs(2);
 /// Bytes of metadata beside a committed offset (the broker's `offset.metadata.max.bytes` is 4096).
 const METADATA_BYTES_MAX: usize = 4_000;
 
@@ -21,6 +23,8 @@ impl<S: Sink> Lane<S> {
     pub(super) async fn happened(&mut self, event: Option<Event>) -> Result<(), Error> {
         match event {
             Some(Event::Fetched(fetched)) if fetched.generation == self.reading.generation => self.fetched.push_back(fetched),
+            // Of an older generation. While the sink is away the credit is kept, so that nothing is read in vain.
+            Some(Event::Fetched(_)) if self.reading.partitions.is_empty() => self.owed += 1,
             Some(Event::Fetched(_)) => self.parts.source.credit(),
             Some(Event::Assigned(partitions)) => {
                 info!(?partitions, "assigned");
@@ -46,8 +50,9 @@ impl<S: Sink> Lane<S> {
     async fn finish_call(&mut self, wait: Duration) -> Result<(), Error> {
         let Some(mut call) = self.call.take() else { return Ok(()) };
         match timeout(wait, &mut call).await {
-            Ok(Ok(Reply::Resumed(_)) | Err(_)) => Ok(()),
+            Ok(Ok(Reply::Resumed(_))) => Ok(()),
             Ok(Ok(reply)) => self.replied(reply).await,
+            Ok(Err(error)) => Err(task_failed(&error)),
             Err(_) => {
                 call.abort();
                 Ok(())
@@ -100,8 +105,12 @@ impl<S: Sink> Lane<S> {
         if let Err(stop) = finished {
             error!(%stop, "while draining");
         }
-        self.commit_settled().await;
-        self.parts.source.close().await;
+        if timeout(left().max(GRACE), self.commit_settled()).await.is_err() {
+            info!("the last offsets were not committed in time; the sink has the progress, or the same ids come again");
+        }
+        if timeout(left().max(GRACE), self.parts.source.close()).await.is_err() {
+            info!("the consumer group was not left in time; its session ends by itself");
+        }
     }
 }
 

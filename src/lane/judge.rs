@@ -96,16 +96,17 @@ impl<S: Sink> Lane<S> {
             );
         }
         let incomplete = decode::complete(&change, self.parts.append_only);
+        let last = change.op != Op::Read || matches!(change.snapshot, Snapshot::Last | Snapshot::LastInTable);
+        let run_ended = last && policy == Policy::Boundaries && verdict != Verdict::Duplicate;
         Ok(match (verdict, incomplete) {
             // Without a key nothing tells a duplicate from another row: parking it twice is harmless.
             (Verdict::Count | Verdict::BeganAnew, Err((class, error))) | (Verdict::Duplicate, Err((class @ "null_key", error))) => {
                 metrics.event("dead_letter");
-                (Work::Park(record, class, error), true)
+                (Work::Park(record, class, error), run_ended)
             }
             (Verdict::Count | Verdict::BeganAnew, Ok(())) => {
                 metrics.event("count");
-                let run_ended = change.op != Op::Read || matches!(change.snapshot, Snapshot::Last | Snapshot::LastInTable);
-                (Work::Select(record, change), run_ended && policy == Policy::Boundaries)
+                (Work::Select(record, change), run_ended)
             }
             (Verdict::Begin(boundary), _) => (Work::Begin(boundary), false),
             (Verdict::Ignored, _) => {

@@ -9,6 +9,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use highwater_sql::{LookupKey, LookupRow, Plan, RowError};
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
@@ -21,7 +22,7 @@ use crate::lane::judge::{Judged, Work};
 use crate::lookup::{self, Found, Lookups};
 use crate::metrics::LaneMetrics;
 use crate::progress::Boundary;
-use crate::sink::{Progress, ResultRow};
+use crate::sink::{Policy, Progress, ResultRow};
 use crate::source::Record;
 
 /// The SELECT with its lookups; shared by nothing but this lane's batches.
@@ -30,6 +31,9 @@ pub struct Select {
     pub plan: Arc<Plan>,
     /// The lookup rows, shared by all lanes of the pipeline.
     pub lookups: Arc<Lookups>,
+    /// What the sink wants. For a ranking the two sides of a change stand alone: what a row adds and what it takes away later must be the
+    /// same, also when one of its neighbours in time fails.
+    pub policy: Policy,
     /// The runtime that all lanes share.
     pub shared: tokio::runtime::Handle,
     /// The lane's metrics.
@@ -51,13 +55,26 @@ pub struct Outcome {
     pub effect: Effect,
 }
 
+impl Outcome {
+    /// Bytes of the record that it holds.
+    pub fn bytes(&self) -> usize {
+        let record = match &self.effect {
+            Effect::Rows(record, ..) => record,
+            Effect::Park(letter) => &letter.record,
+            Effect::Nothing | Effect::Begin(_) => return 0,
+        };
+        record.key.as_ref().map_or(0, Bytes::len) + record.value.as_ref().map_or(0, Bytes::len)
+    }
+}
+
 /// What a record means to the sink.
 #[derive(Debug)]
 pub enum Effect {
     /// Nothing but progress.
     Nothing,
-    /// Result rows taken away and added.
-    Rows(Record, Box<Change>, Option<ResultRow>, Option<ResultRow>),
+    /// Result rows taken away and added. With an error: of a side that is left out, because the SELECT fails for that row; the record is
+    /// parked as well.
+    Rows(Record, Box<Change>, Option<ResultRow>, Option<ResultRow>, Option<RowError>),
     /// It can never be delivered.
     Park(DeadLetter),
     /// An epoch begins.
@@ -69,22 +86,24 @@ struct InFlight {
     judged: usize,
     source: Row,
     found: Vec<Option<LookupRow>>,
+    failed: bool,
 }
 
 impl Select {
     /// Joins and computes; keeps the order.
     pub async fn run(&self, mut judged: Vec<Judged>) -> Vec<Outcome> {
-        let mut failed: HashMap<usize, RowError> = HashMap::new();
+        // Records whose rows cannot be read at all, and rows for which a lookup or the SELECT fails.
+        let (mut unreadable, mut failed): (HashMap<usize, RowError>, HashMap<usize, RowError>) = Default::default();
         let (mut before, mut after) = (Vec::new(), Vec::new());
         for (n, judged) in judged.iter_mut().enumerate() {
             let Work::Select(_, change) = &mut judged.work else { continue };
             match decode::rows(change) {
                 Ok((old, new)) => {
-                    let row = |source| InFlight { judged: n, source, found: Vec::new() };
+                    let row = |source| InFlight { judged: n, source, found: Vec::new(), failed: false };
                     before.extend(old.map(row));
                     after.extend(new.map(row));
                 }
-                Err(error) => drop(failed.insert(n, error)),
+                Err(error) => drop(unreadable.insert(n, error)),
             }
         }
         for lookup in 0..self.plan.lookups.len() {
@@ -93,6 +112,9 @@ impl Select {
         let mut results: HashMap<usize, (Option<ResultRow>, Option<ResultRow>)> = HashMap::with_capacity(after.len());
         for (rows, is_after) in [(&before, false), (&after, true)] {
             for row in rows {
+                if row.failed {
+                    continue;
+                }
                 match self.plan.evaluate(&row.source, &row.found) {
                     Ok(result) => {
                         let both = results.entry(row.judged).or_default();
@@ -107,13 +129,15 @@ impl Select {
                 Work::Nothing => Effect::Nothing,
                 Work::Begin(boundary) => Effect::Begin(boundary),
                 Work::Park(record, class, error) => Effect::Park(DeadLetter::of_row(record, class, error)),
-                Work::Select(record, change) => match failed.remove(&n) {
-                    Some(error) => Effect::Park(DeadLetter::of_row(record, "row", error)),
-                    None => {
-                        let (before, after) = results.remove(&n).unwrap_or_default();
-                        Effect::Rows(record, change, before, after)
+                Work::Select(record, change) => {
+                    let error = failed.remove(&n);
+                    let (before, after) = results.remove(&n).unwrap_or_default();
+                    match (unreadable.remove(&n), error) {
+                        (Some(error), _) => Effect::Park(DeadLetter::of_row(record, "row", error)),
+                        (None, Some(error)) if self.policy != Policy::Boundaries => Effect::Park(DeadLetter::of_row(record, "row", error)),
+                        (None, error) => Effect::Rows(record, change, before, after, error),
                     }
-                },
+                }
             };
             Outcome { partition: judged.partition, from: judged.from, progress: judged.progress, run_ended: judged.run_ended, effect }
         };
@@ -122,16 +146,14 @@ impl Select {
 
     /// Gives every row its row of one lookup table.
     async fn join(&self, lookup: usize, before: &mut [InFlight], after: &mut [InFlight], failed: &mut HashMap<usize, RowError>) {
-        let rows = || before.iter().chain(after.iter());
         let mut keys: Vec<Option<LookupKey>> = Vec::with_capacity(before.len() + after.len());
-        for row in rows() {
-            keys.push(match self.plan.lookup_key(lookup, &row.source, &row.found) {
-                Ok(key) => key,
-                Err(error) => {
-                    failed.entry(row.judged).or_insert(error);
-                    None
-                }
-            });
+        for row in before.iter_mut().chain(after.iter_mut()) {
+            let key = if row.failed { Ok(None) } else { self.plan.lookup_key(lookup, &row.source, &row.found) };
+            keys.push(key.unwrap_or_else(|error| {
+                row.failed = true;
+                failed.entry(row.judged).or_insert(error);
+                None
+            }));
         }
         let distinct: HashSet<&LookupKey> = keys.iter().flatten().collect();
         let wanted: Vec<LookupKey> = distinct.into_iter().cloned().collect();
@@ -140,6 +162,7 @@ impl Select {
             row.found.push(match key.and_then(|key| found.get(&key)) {
                 Some(Ok(found)) => found.clone(),
                 Some(Err(error)) => {
+                    row.failed = true;
                     failed.entry(row.judged).or_insert_with(|| error.clone());
                     None
                 }

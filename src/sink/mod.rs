@@ -105,7 +105,8 @@ pub trait Sink: Send + Sync + 'static {
     /// Reads where to go on, for exactly these partitions; at assignment, after `Moved`, after an outage. May begin an epoch.
     fn resume(&self, partitions: &[i32]) -> impl Future<Output = Result<Resume, Error>> + Send;
 
-    /// Adds what one change means to the batch being filled. An error is a dead letter, and adds nothing.
+    /// Adds what one change means to the batch being filled. An error is a dead letter; for events it adds nothing, for a Z-set only the
+    /// row that it is of.
     fn add(&self, payload: &mut Self::Payload, selected: Selected<'_>) -> Result<(), RowError>;
 
     /// No record must be added to this payload any more.

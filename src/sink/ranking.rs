@@ -101,10 +101,10 @@ impl<L: Log> Ranking<L> {
         let state = session.call(&self.functions.state()).await?;
         let topic = self.log.id().await.map_err(unanswered)?;
         let boundary = epoch::carried(state_epoch(&state), &topic);
-        self.begin_epoch(session, &state, topic, boundary, Reason::Replay).await
+        if self.begin_epoch(session, &state, topic, boundary, Reason::Replay).await? { Ok(()) } else { Err(Error::Moved) }
     }
 
-    /// Begins an epoch if the state is still this one; if it is not, somebody else's is adopted.
+    /// Begins an epoch if the state is still this one. False: it is not, and somebody else's is to be adopted.
     async fn begin_epoch(
         &self,
         session: &mut Session,
@@ -112,7 +112,7 @@ impl<L: Log> Ranking<L> {
         topic: String,
         boundary: Option<Boundary>,
         reason: Reason,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let identity = Identity { run_id: session.run_id.clone(), fingerprint: self.layout.fingerprint.clone(), topic };
         let new = epoch::plan(&self.log, &self.layout, state, identity, boundary).await.map_err(unanswered)?;
         let old = state.current.as_ref().map_or("", |current| &current.id);
@@ -120,8 +120,9 @@ impl<L: Log> Ranking<L> {
             self.metrics.epoch_begun(reason.label());
             info!(epoch = new.id, reason = reason.label(), boundary = ?new.boundary, partitions = ?new.partitions, "a new epoch begins");
             self.note(&done);
+            return Ok(true);
         }
-        Ok(())
+        Ok(false)
     }
 
     /// What every successful call tells.
@@ -215,7 +216,7 @@ impl<L: Log> Ranking<L> {
             return Ok(());
         }
         let reason = if boundary.run_tx.is_some() { Reason::Snapshot } else { Reason::Truncate };
-        self.begin_epoch(session, &state, adopted.topic.clone(), Some(boundary), reason).await
+        self.begin_epoch(session, &state, adopted.topic.clone(), Some(boundary), reason).await.map(drop)
     }
 
     async fn try_tick(&self, held: &mut Held) -> Result<(), Error> {

@@ -211,6 +211,7 @@ fn client_config(settings: &Settings) -> ClientConfig {
         .set("queued.max.messages.kbytes", "16384")
         .set("topic.metadata.refresh.interval.ms", "10000")
         .set("reconnect.backoff.max.ms", "1000")
+        .set("socket.timeout.ms", "10000")
         .set("allow.auto.create.topics", "false")
         .set("statistics.interval.ms", "1000")
         .set_log_level(RDKafkaLogLevel::Warning);
@@ -264,7 +265,7 @@ impl ClientContext for Context {
         }
         drop(notes);
         let partitions = statistics.topics.get(&self.settings.topic).map(|t| &t.partitions);
-        for (id, partition) in partitions.into_iter().flatten().filter(|(id, p)| **id >= 0 && p.consumer_lag >= 0) {
+        for (id, partition) in partitions.into_iter().flatten().filter(|(id, p)| **id >= 0 && p.desired && p.consumer_lag >= 0) {
             let id = id.to_string();
             let labels = [self.settings.pipeline.as_str(), &self.settings.sink, &id];
             self.metrics.lag.with_label_values(&labels).set(partition.consumer_lag);
@@ -373,7 +374,9 @@ impl Poller {
             self.hand_over();
         }
         lock(&self.notes).closing = true;
-        // Dropping the consumer leaves the group; its last rebalance is answered by the callback.
+        // Dropping the consumer leaves the group; its last rebalance is answered by the callback. One that was not answered yet would
+        // keep it open for ever.
+        let _ = self.consumer.unassign();
     }
 
     /// Carries out what the lane said; waits for it when there is no credit. False: close.
@@ -435,12 +438,15 @@ impl Poller {
         let cursor = |(p, next): &(i32, i64)| (*p, Cursor { next: *next, stale: stale.get(p).copied() });
         self.cursors = offsets.iter().map(cursor).collect();
         let list = self.list(offsets.iter().copied());
-        self.paused = false;
         if let Err(error) = self.consumer.assign(&list) {
             self.fail(Failure::Fatal(error.to_string()));
         }
-        if self.credits == 0 {
-            self.pause(true);
+        // A pause outlives an assignment.
+        let was_paused = std::mem::replace(&mut self.paused, self.credits > 0);
+        if was_paused || self.credits == 0 {
+            self.pause(self.credits == 0);
+        } else {
+            self.paused = false;
         }
     }
 
@@ -458,6 +464,7 @@ impl Poller {
 
     fn release(&mut self) {
         if self.releasing.take().is_some() {
+            self.pause(false);
             self.cursors.clear();
             self.gathering.clear();
             self.paused = false;
@@ -542,7 +549,12 @@ impl Poller {
         if self.releasing.is_some() || self.gathering.is_full() || self.cursors.is_empty() {
             return;
         }
-        for (partition, position) in self.positions() {
+        let positions = self.positions();
+        for (_, cursor) in self.cursors.iter_mut().filter(|(partition, _)| !positions.contains_key(partition)) {
+            // The position of before the last start is gone.
+            cursor.stale = None;
+        }
+        for (partition, position) in positions {
             let Some(cursor) = self.cursors.get_mut(&partition) else { continue };
             if cursor.stale == Some(position) {
                 continue;

@@ -25,6 +25,9 @@ use crate::sink::ranking::payload::Payload;
 use crate::sink::{Policy, Progress, Slice};
 use crate::source::{self, Log};
 
+/// The world counts seconds: a public key that lives as long as its window must not expire while a slow machine looks at it.
+const SECOND_MS: i64 = 1000;
+
 /// Two versions of one pipeline: a factor on its score, and its window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pipeline {
@@ -44,9 +47,9 @@ impl Pipeline {
             score: slot(1, "score", Type::Int8),
             time: slot(2, "at", Type::Timestamptz(None)),
             scale: 0,
-            window_ms: if self == Self::A { 60 } else { 40 },
-            bucket_ms: BUCKET.unsigned_abs(),
-            ahead_ms: AHEAD.unsigned_abs(),
+            window_ms: if self == Self::A { 60_000 } else { 40_000 },
+            bucket_ms: (BUCKET * SECOND_MS).unsigned_abs(),
+            ahead_ms: (AHEAD * SECOND_MS).unsigned_abs(),
             fingerprint: format!("{self:?}"),
         }
     }
@@ -54,7 +57,7 @@ impl Pipeline {
     fn result(self, row: Option<Row>) -> Option<Vec<Value>> {
         let (member, score, at) = row?;
         let member = member.map_or(Value::Null, |member| Value::Text(member.into()));
-        Some(vec![member, score.map_or(Value::Null, |score| Value::Int(score * self.factor())), Value::Timestamp(at * 1000)])
+        Some(vec![member, score.map_or(Value::Null, |score| Value::Int(score * self.factor())), Value::Timestamp(at * SECOND_MS * 1000)])
     }
 }
 
@@ -94,7 +97,7 @@ impl Log for Moment {
     }
 
     async fn offsets_at(&self, unix_ms: i64) -> Result<BTreeMap<i32, i64>, source::Error> {
-        let at = |times: &Vec<i64>| offset(times.iter().position(|at| *at >= unix_ms).unwrap_or(times.len()));
+        let at = |times: &Vec<i64>| offset(times.iter().position(|at| *at * SECOND_MS >= unix_ms).unwrap_or(times.len()));
         Ok(self.times.iter().map(|(p, times)| (*p, at(times))).collect())
     }
 
@@ -205,7 +208,7 @@ type Violation = String;
 
 impl Attack<'_> {
     fn functions(&self) -> Functions {
-        Functions::new("k").at(self.world.now + self.skew)
+        Functions::new("k").at((self.world.now + self.skew) * SECOND_MS)
     }
 
     fn run_id(&self) -> String {
@@ -384,7 +387,7 @@ impl Attack<'_> {
             for at in from..log.records.len().min(from + rng.random_range(1..=4)) {
                 if let Some(sent) = &log.records[at] {
                     let change = sent.change();
-                    match decide(&change, sent.arrived, Policy::Boundaries, boundary.as_ref(), &mut mark) {
+                    match decide(&change, sent.arrived * SECOND_MS, Policy::Boundaries, boundary.as_ref(), &mut mark) {
                         Verdict::WentBack => return Err(format!("false alarm: LSNs went back at partition {p} offset {at}")),
                         Verdict::Begin(found) => {
                             batch.begin = Some(found);
@@ -552,7 +555,7 @@ impl Attack<'_> {
         let boundary = Boundary::decode(&meta["boundary"]).map(|b| Boundary { ended: meta["ended"] == "1", ..b });
         Some(Served {
             pipeline: if meta["fingerprint"] == "A" { Pipeline::A } else { Pipeline::B },
-            floor: meta["floor"].parse().unwrap(),
+            floor: meta["floor"].parse::<i64>().unwrap() / SECOND_MS,
             progress: progress.map(|(p, next)| (p, Progress { next: next.parse().unwrap(), mark: Mark::default() })).collect(),
             boundary,
             buckets,
@@ -706,7 +709,7 @@ impl Served {
         let mut sums: BTreeMap<String, (i64, i64)> = BTreeMap::new();
         for (field, value) in &self.buckets {
             let ((bucket, member), (amount, rows)) = (field.split_once(':').unwrap(), value.split_once(' ').unwrap());
-            if bucket.parse::<i64>().unwrap() >= self.floor {
+            if bucket.parse::<i64>().unwrap() / SECOND_MS >= self.floor {
                 let sum = sums.entry(member.to_owned()).or_default();
                 *sum = (sum.0 + amount.parse::<i64>().unwrap(), sum.1 + rows.parse::<i64>().unwrap());
             }

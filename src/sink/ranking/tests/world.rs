@@ -1,6 +1,6 @@
 //! What the ranking lives in, ported from part 4 of the executable specification: Postgres with transactions, slots and snapshot runs;
 //! Debezium, which sends again what it sent since its last flush; a Kafka topic with control records and retention. Time is in
-//! milliseconds, and a second of the real world is about one.
+//! seconds.
 
 use std::collections::{BTreeMap, BTreeSet};
 
