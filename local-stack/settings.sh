@@ -84,6 +84,15 @@ settle_ports() { # "PART..."
       continue
     fi
     wanted=${!name}
+    if [[ -n ${REMEMBERED[$name]:-} ]] && any_running; then
+      # Others were told this port already: its last owner may be going, and nothing else will do.
+      for _ in {1..200}; do
+        sleep 0.1
+        listening "$wanted" || continue 2
+      done
+      taken+=("port $wanted ($part) is taken by $(port_owner "$wanted")")
+      continue
+    fi
     printf -v "$name" %s "$(free_port $((wanted + 1)))"
     if [[ $STACK == dev || -n ${CHOSEN[$name]:-} ]]; then
       taken+=("port $wanted ($part) is taken by $(port_owner "$wanted")")
