@@ -133,7 +133,7 @@ for port in 5432 6379; do
   listening "$port" || closed_before+=("$port")
 done
 trap clean_up EXIT
-trap 'exit 130' INT TERM
+trap 'failed=$((failed + 1)) && exit 130' INT TERM # cut off: what was not run has not passed
 install_tools
 
 case ${1:-} in
