@@ -139,7 +139,9 @@ impl<S: Sink> Lane<S> {
     async fn resume(&mut self, resume: Resume) -> Result<(), Error> {
         if matches!(self.parts.sink.policy(), Policy::Events { .. }) {
             // Before the first fetch: a rebalance before the first write must go on where this began.
-            if let Err(error) = self.parts.source.commit_now(self.offsets(&resume.partitions)).await {
+            let mut starts = resume.partitions.clone();
+            starts.extend(resume.unread);
+            if let Err(error) = self.parts.source.commit_now(self.offsets(&starts)).await {
                 return self.failed(Error::Retry(format!("start offsets could not be committed: {error}")));
             }
         }

@@ -128,8 +128,8 @@ fn went_back(record: &Record) -> Error {
             "partition {} offset {}: the change lies below what was applied, yet was committed later: LSNs went back",
             record.partition, record.offset
         ),
-        remedy: "the database was restored from a backup or is another cluster: stop the engines, delete the connector, its slot and this \
-                 topic, create them again, start the engines"
+        remedy: "the database was restored from a backup or is another cluster: stop the engines, delete the connector with its stored \
+                 offsets, its slot and this topic, create them again, start the engines"
             .into(),
     }
 }

@@ -98,7 +98,7 @@ impl Pipeline<'_> {
 
     fn webhook(&self, config: &WebhookConfig, sink: &str, log: KafkaLog) -> Result<Webhook<KafkaLog>, String> {
         let source = &self.config.source;
-        let place = Place { pipeline: &self.config.name, sink, prefix: &source.prefix, start: source.start };
+        let place = Place { pipeline: &self.config.name, sink, kafka: &source.kafka, prefix: &source.prefix, start: source.start };
         Webhook::new(config, place, &self.plan, log, self.metrics.clone()).map_err(|e| e.to_string())
     }
 }

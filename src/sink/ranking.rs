@@ -137,7 +137,7 @@ impl<L: Log> Ranking<L> {
     async fn adopt(&self, current: Epoch, partitions: &[i32]) -> Result<(Adopted, Resume), Error> {
         let watermarks = self.log.watermarks().await.map_err(unanswered)?;
         let mut unknown = BTreeMap::new();
-        let mut resume = Resume { boundary: current.boundary, partitions: BTreeMap::new() };
+        let mut resume = Resume { boundary: current.boundary, ..Resume::default() };
         for partition in partitions {
             let Some((low, high)) = watermarks.get(partition) else {
                 return Err(Error::Retry(format!("kafka does not know partition {partition} yet")));
