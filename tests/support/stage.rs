@@ -79,6 +79,11 @@ impl Stage {
 
     /// The same, with more in the pipeline file.
     pub async fn set_with(scenario: Scenario, more: &Extra) -> Self {
+        Self::set_connected(scenario, more, &[]).await
+    }
+
+    /// The same, with settings of the connector put over those of the repository's.
+    pub async fn set_connected(scenario: Scenario, more: &Extra, settings: &[(&str, &str)]) -> Self {
         let (stack, began) = (Stack::running(), Instant::now());
         let database = Database::open(&stack.postgres);
         let directory = Directory::new(&scenario.name);
@@ -89,7 +94,7 @@ impl Stage {
         for table in scenario.tables() {
             kafka::create_topic(&stack.kafka, &format!("{}.public.{table}", scenario.name)).await;
         }
-        let connector = Connector::new(&stack, &scenario.name, &scenario.tables(), &[]);
+        let connector = Connector::new(&stack, &scenario.name, &scenario.tables(), settings);
         connector.create().await;
         for table in scenario.tables() {
             // From its first record on, every commit is streamed: the slot is older than the snapshot.
