@@ -27,6 +27,7 @@ pub use sign::Secret;
 
 use super::{Batch, Error, Policy, Progress, Rejected, Resume, Selected, Sink, Written};
 use crate::config::Start;
+use crate::faults::{Protection, holds};
 use crate::metrics::Metrics;
 use crate::progress::{Boundary, Mark};
 use crate::source::{self, Log};
@@ -115,9 +116,10 @@ impl<L: Log> Webhook<L> {
         let requests = events.len().div_ceil(self.batch_max).max(bytes.div_ceil(self.batch_bytes_max));
         let count = requests.clamp(1, self.in_flight_max);
         let mut chains = vec![Vec::new(); count];
-        for event in events {
+        for (n, event) in events.iter().enumerate() {
             // The remainder is below `count`, so it fits.
-            let chain = usize::try_from(event.key_hash.unwrap_or(0) % count as u64).unwrap_or(0);
+            let by_key = event.key_hash.unwrap_or(0) % count as u64;
+            let chain = if holds(Protection::KeyOrder) { usize::try_from(by_key).unwrap_or(0) } else { n % count };
             chains[chain].push(event);
         }
         chains.retain(|chain| !chain.is_empty());
