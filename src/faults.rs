@@ -1,7 +1,11 @@
 //! Faults that tests ask for: points at which the process dies, and protections that are switched off, one or several, chosen at run time.
 //!
 //! Only a build with the feature `faults` has them; in every other [`holds`] is true, [`reach`] does nothing and [`VARIABLE`] is not read. The
-//! variable holds words: `kill=before_call:17` dies when that point is reached for the 17th time, `off=mark` switches a protection off.
+//! variable holds words: `kill=before_call:17` dies when that point is reached for the 17th time, `off=mark` switches a protection off, `clock=-240`
+//! puts the process's clock back by that many seconds.
+
+#[cfg(not(feature = "faults"))]
+use std::time::Duration;
 
 /// A rule without which results go wrong; the test of each fails while it is off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +51,7 @@ pub enum Point {
 mod chosen {
     use std::sync::LazyLock;
     use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
 
     use super::{Point, Protection};
 
@@ -77,6 +82,7 @@ mod chosen {
     struct Faults {
         off: Vec<Protection>,
         kill: Option<(Point, u64)>,
+        clock: (Duration, Duration),
         reached: AtomicU64,
     }
 
@@ -84,15 +90,20 @@ mod chosen {
 
     /// A word that means nothing would be a test that tests nothing: the process ends.
     fn read(text: &str) -> Faults {
-        let mut faults = Faults { off: Vec::new(), kill: None, reached: AtomicU64::new(0) };
+        let mut faults = Faults { off: Vec::new(), kill: None, clock: Default::default(), reached: AtomicU64::new(0) };
         for word in text.split_whitespace() {
             let protection = word.strip_prefix("off=").and_then(|name| PROTECTIONS.iter().find(|(known, _)| *known == name));
             let kill = word.strip_prefix("kill=").and_then(|kill| kill.split_once(':'));
             let kill = kill.and_then(|(name, count)| Some((POINTS.iter().find(|(known, _)| *known == name)?.1, count.parse().ok()?)));
-            match (protection, kill) {
-                (Some((_, protection)), _) => faults.off.push(*protection),
-                (None, Some(kill)) => faults.kill = Some(kill),
-                (None, None) => {
+            let clock = word.strip_prefix("clock=").and_then(|seconds| seconds.parse::<i64>().ok());
+            match (protection, kill, clock) {
+                (Some((_, protection)), ..) => faults.off.push(*protection),
+                (_, Some(kill), _) => faults.kill = Some(kill),
+                (.., Some(seconds)) => {
+                    let by = Duration::from_secs(seconds.unsigned_abs());
+                    faults.clock = if seconds < 0 { (Duration::ZERO, by) } else { (by, Duration::ZERO) };
+                }
+                _ => {
                     eprintln!("{VARIABLE}: nothing is called {word:?}");
                     std::process::exit(2);
                 }
@@ -104,6 +115,11 @@ mod chosen {
     /// False while a test has it switched off.
     pub fn holds(protection: Protection) -> bool {
         !FAULTS.off.contains(&protection)
+    }
+
+    /// How much the clock is ahead, and how much behind.
+    pub fn clock_off_by() -> (Duration, Duration) {
+        FAULTS.clock
     }
 
     /// Dies if a test asked for that.
@@ -119,7 +135,13 @@ mod chosen {
 }
 
 #[cfg(feature = "faults")]
-pub use chosen::{VARIABLE, holds, reach};
+pub use chosen::{VARIABLE, clock_off_by, holds, reach};
+
+/// It is right.
+#[cfg(not(feature = "faults"))]
+pub const fn clock_off_by() -> (Duration, Duration) {
+    (Duration::ZERO, Duration::ZERO)
+}
 
 /// Always.
 #[cfg(not(feature = "faults"))]

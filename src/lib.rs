@@ -31,6 +31,8 @@ pub mod catalog;
 
 pub mod check;
 
+pub mod clock;
+
 pub mod faults;
 
 pub mod backoff;

@@ -3,11 +3,12 @@
 //! Labels: `pipeline` and `sink` (the sink's name) on everything a lane does; `partition`, `class`, `table` where the name says so.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 
+use crate::clock;
 use crate::sink::Written;
 
 /// A counter with its labels.
@@ -159,7 +160,7 @@ impl LaneMetrics {
     pub fn written(&self, took: Duration, written: &Written, commits_us: &[i64]) {
         self.metrics.write_seconds.with_label_values(&self.labels()).observe(took.as_secs_f64());
         self.metrics.late.with_label_values(&self.labels()).inc_by(written.late);
-        let now_us = unix_us();
+        let now_us = clock::unix_us();
         let latency = self.metrics.commit_to_sink_seconds.with_label_values(&self.labels());
         for commit_us in commits_us {
             let micros = u64::try_from(now_us.saturating_sub(*commit_us)).unwrap_or(0);
@@ -202,11 +203,6 @@ impl LaneMetrics {
         #[allow(clippy::cast_possible_truncation, reason = "a count of records, as Prometheus keeps it")]
         samples.filter(mine).map(|m| m.get_gauge().get_value() as i64).sum()
     }
-}
-
-/// This machine's clock, Unix microseconds.
-pub fn unix_us() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

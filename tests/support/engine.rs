@@ -19,22 +19,20 @@ pub struct Engine {
     port: u16,
     /// What goes wrong inside it, in the words of `src/faults.rs`; read when it starts. It is another program then.
     pub faults: String,
-    /// In front of the program, such as `faketime`; read when it starts.
-    pub wrapper: Vec<String>,
 }
 
 impl Engine {
     /// Starts `highwater run PIPELINE...`.
     pub fn start(directory: &Path, name: &str, pipelines: &[PathBuf]) -> Self {
-        Self::start_faulty(directory, name, pipelines, "", &[])
+        Self::start_faulty(directory, name, pipelines, "")
     }
 
-    /// The same, with faults and a wrapper.
-    pub fn start_faulty(directory: &Path, name: &str, pipelines: &[PathBuf], faults: &str, wrapper: &[String]) -> Self {
+    /// The same, with faults.
+    pub fn start_faulty(directory: &Path, name: &str, pipelines: &[PathBuf], faults: &str) -> Self {
         let (port, pipelines) = (free_port(), pipelines.to_owned());
-        let process = run(directory, name, &pipelines, port, faults, wrapper);
+        let process = run(directory, name, &pipelines, port, faults);
         let (directory, name) = (directory.to_owned(), name.to_owned());
-        Self { process, directory, name, pipelines, port, faults: faults.to_owned(), wrapper: wrapper.to_owned() }
+        Self { process, directory, name, pipelines, port, faults: faults.to_owned() }
     }
 
     /// SIGKILL, and started again at once.
@@ -50,7 +48,7 @@ impl Engine {
 
     /// Started again, after it ended.
     pub fn restart(&mut self) {
-        self.process = run(&self.directory, &self.name, &self.pipelines, self.port, &self.faults, &self.wrapper);
+        self.process = run(&self.directory, &self.name, &self.pipelines, self.port, &self.faults);
     }
 
     /// SIGTERM, and what it ended with.
@@ -121,16 +119,9 @@ fn value_of(sample: &str) -> f64 {
     sample.rsplit(' ').next().unwrap().parse().unwrap()
 }
 
-fn run(directory: &Path, name: &str, pipelines: &[PathBuf], port: u16, faults: &str, wrapper: &[String]) -> Process {
+fn run(directory: &Path, name: &str, pipelines: &[PathBuf], port: u16, faults: &str) -> Process {
     let program = if faults.is_empty() { program("highwater") } else { faulty_program() };
-    let mut command = match wrapper {
-        [] => Command::new(program),
-        [wrapper, arguments @ ..] => {
-            let mut command = Command::new(wrapper);
-            command.args(arguments).arg(program);
-            command
-        }
-    };
+    let mut command = Command::new(program);
     command.env("HIGHWATER_FAULTS", faults).arg("run").args(pipelines).env("HIGHWATER_LISTEN", format!("127.0.0.1:{port}"));
     Process::start(directory, name, &mut command)
 }

@@ -68,8 +68,20 @@ pub fn ends(servers: &str, topic: &str) -> BTreeMap<i32, i64> {
         let consumer = consumer(servers);
         let metadata = consumer.fetch_metadata(Some(topic), WAIT).unwrap();
         let partitions = metadata.topics()[0].partitions().iter().map(|partition| partition.id());
-        partitions.map(|p| (p, consumer.fetch_watermarks(topic, p, WAIT).unwrap().1)).collect()
+        partitions.map(|p| (p, end(&consumer, topic, p))).collect()
     })
+}
+
+/// The next offset; a broker that has just started is no leader yet.
+fn end(consumer: &BaseConsumer, topic: &str, partition: i32) -> i64 {
+    let deadline = Instant::now() + WAIT;
+    loop {
+        match consumer.fetch_watermarks(topic, partition, WAIT) {
+            Ok((_, end)) => return end,
+            Err(error) => assert!(Instant::now() < deadline, "{topic} {partition}: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 /// Waits until the topic holds that many records.

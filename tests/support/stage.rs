@@ -133,7 +133,7 @@ impl Stage {
     pub fn start_engine(&mut self) -> &mut Engine {
         let name = format!("engine-{}", self.engines.len() + 1);
         let pipelines: Vec<_> = std::iter::once(&self.pipeline).chain(&self.more_pipelines).cloned().collect();
-        self.engines.push(Engine::start_faulty(self.directory.path(), &name, &pipelines, &self.faults, &[]));
+        self.engines.push(Engine::start_faulty(self.directory.path(), &name, &pipelines, &self.faults));
         self.engines.last_mut().unwrap()
     }
 

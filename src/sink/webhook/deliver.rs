@@ -22,6 +22,7 @@ use super::event::{Event, request_id};
 use super::outage::Outage;
 use super::sign::Signer;
 use crate::backoff::Backoff;
+use crate::clock;
 use crate::metrics::Metrics;
 use crate::sink::{Error, Rejected};
 
@@ -141,7 +142,7 @@ impl Endpoint {
 
     async fn attempt(&self, id: &str, body: Bytes) -> Try {
         // A clock before 1970 signs what every receiver refuses, which is heard as an outage.
-        let unix_seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let unix_seconds = clock::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let request = self
             .client
             .post(self.url.clone())
@@ -166,7 +167,7 @@ impl Endpoint {
 
     async fn judge(&self, mut response: Response) -> Try {
         let status = response.status();
-        let retry_after = retry_after(response.headers(), SystemTime::now());
+        let retry_after = retry_after(response.headers(), clock::now());
         // Also when nobody wants the text: only a connection whose answer was read is used again.
         let text = excerpt(&mut response).await;
         let reason = if text.is_empty() { status.to_string() } else { format!("{status}: {text}") };
