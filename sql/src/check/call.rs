@@ -8,8 +8,8 @@ use super::scope::{WithHint, edit_distance, refusal};
 use super::typed::{Collation, Typed, shown};
 use crate::error::SelectError;
 use crate::eval::Node;
-use crate::function::{self, Base, Function, Run};
-use crate::value::Type;
+use crate::function::{self, Base, Function, Prepared, Run, Unsupported};
+use crate::value::{Type, Value};
 
 /// Arguments of one call (`FUNC_MAX_ARGS`).
 const ARGUMENTS_MAX: usize = 100;
@@ -82,6 +82,7 @@ impl Checker<'_> {
         let Run::Compare(test) = function.run else {
             return Err(refusal("42809", at, format!("operator {name} is not a comparison")));
         };
+        self.called.push(function);
         let (mut operands, _) = convert(at, function, operands)?;
         match (operands.pop(), operands.pop()) {
             (Some(right), Some(left)) => Ok((test, left, right)),
@@ -104,6 +105,7 @@ impl Checker<'_> {
                 refusal("0A000", at, format!("operator {name} with ANY or ALL is not supported")).hint("=, <>, <, <=, > and >= are")
             );
         };
+        self.called.push(function);
         let (left_type, element_type) = (declared(function, 0, &types), declared(function, 1, &types));
         if function.needs_c {
             Typed::require_c(&left.collation.clone().with(array.collation.clone()), at, "the order of text")?;
@@ -129,6 +131,7 @@ impl Checker<'_> {
             let types: Vec<String> = arguments.iter().map(|a| shown(&a.ty)).collect();
             return Err(refusal("0A000", at, format!("{what} of {} is not supported", types.join(" and "))).hint(instead));
         }
+        self.called.push(function);
         let (arguments, collation) = convert(at, function, arguments)?;
         if function.needs_c {
             Typed::require_c(&collation, at, what)?;
@@ -150,7 +153,11 @@ impl Checker<'_> {
 
 /// The program of a call.
 fn node(at: usize, function: &Function, arguments: Vec<Typed>) -> Result<Node, SelectError> {
+    if let Run::Typed(run) = function.run {
+        return Ok(Node::Typed(run, arguments.into_iter().map(|a| (a.ty, a.node)).collect()));
+    }
     let first_type = arguments.first().map_or(Type::Unknown, |a| a.ty.clone());
+    let second_at = arguments.get(1).map_or(at, |a| a.at);
     let nodes: Vec<Node> = arguments.into_iter().map(|a| a.node).collect();
     let wrong = || refusal("XX000", at, format!("{} takes another number of arguments", function.name));
     Ok(match function.run {
@@ -175,8 +182,31 @@ fn node(at: usize, function: &Function, arguments: Vec<Typed>) -> Result<Node, S
             Node::Compare(test, Box::new((first_type, a, b)))
         }
         Run::List(run) => Node::List(run, nodes),
-        Run::Refused(_) => return Err(wrong()),
+        Run::Prepared(prepare) => {
+            let [a, constant] = <[Node; 2]>::try_from(nodes).map_err(|_| wrong())?;
+            prepared(function.name, second_at, prepare, a, &constant)?
+        }
+        Run::Typed(_) | Run::Refused(_) => return Err(wrong()),
     })
+}
+
+/// What is made from a constant while the SELECT is checked.
+fn prepared(
+    name: &str,
+    at: usize,
+    prepare: fn(&Value) -> Result<Prepared, Unsupported>,
+    argument: Node,
+    constant: &Node,
+) -> Result<Node, SelectError> {
+    match constant {
+        Node::Constant(Value::Null) => Ok(Node::Constant(Value::Null)),
+        Node::Constant(value) => match prepare(value) {
+            Ok(prepared) => Ok(Node::Prepared(prepared, Box::new(argument))),
+            Err(Unsupported { why, instead }) => Err(refusal("0A000", at, why).hint(instead)),
+        },
+        _ => Err(refusal("0A000", at, format!("{name} with a pattern that is not a constant is not supported"))
+            .hint("write the pattern as a constant; several patterns can be the arms of a CASE")),
+    }
 }
 
 /// What an argument is declared as, with pseudo-types replaced by what they mean for these arguments.

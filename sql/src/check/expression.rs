@@ -8,6 +8,7 @@ use super::typed::{Collation, Typed, shown};
 use crate::catalog::Catalog;
 use crate::error::SelectError;
 use crate::eval::Node;
+use crate::function::Function;
 use crate::parse::{Expr, Kind, Pattern, Test};
 use crate::value::{Type, Value};
 
@@ -15,6 +16,8 @@ use crate::value::{Type, Value};
 pub(super) struct Checker<'c> {
     pub tables: Tables<'c>,
     pub catalog: &'c Catalog,
+    /// The rows of the function tables that were chosen.
+    pub called: Vec<&'static Function>,
 }
 
 impl Checker<'_> {

@@ -54,7 +54,7 @@ impl Candidate {
     fn of(function: &'static Function, arguments: &[Type]) -> Option<Self> {
         let declared = &function.arguments;
         let expanded = match declared.last() {
-            Some(Base::Any) if arguments.len() + 1 >= declared.len() => {
+            Some(Base::Any) if arguments.len() >= declared.len() => {
                 let fixed = &declared[..declared.len() - 1];
                 fixed.iter().copied().chain(std::iter::repeat(Base::Any)).take(arguments.len()).collect()
             }

@@ -39,12 +39,29 @@ impl<'a> Parser<'a> {
             Some(b'{') => self.object(),
             Some(b'[') => self.array(),
             Some(b'"') => self.string(Use::Value).map(Json::String),
-            Some(b'-' | b'0'..=b'9') => Ok(Json::Number(Numeric::parse(self.number()?)?)),
+            Some(b'-' | b'0'..=b'9') => self.numeric().map(Json::Number),
             Some(b't') => self.word("true").map(|()| Json::Bool(true)),
             Some(b'f') => self.word("false").map(|()| Json::Bool(false)),
             Some(b'n') => self.word("null").map(|()| Json::Null),
             _ => Err(invalid()),
         }
+    }
+
+    /// Postgres reads the token behind a number before it converts the number: of two errors there the later one counts.
+    fn numeric(&mut self) -> Result<Numeric, RowError> {
+        let digits = self.number()?;
+        Numeric::parse(digits).or_else(|error| {
+            match self.next_token() {
+                Some(b'"') => self.string(Use::Value).map(|_| ())?,
+                Some(b'-' | b'0'..=b'9') => self.number().map(|_| ())?,
+                Some(b't') => self.word("true")?,
+                Some(b'f') => self.word("false")?,
+                Some(b'n') => self.word("null")?,
+                None | Some(b'{' | b'}' | b'[' | b']' | b',' | b':') => {}
+                Some(_) => return Err(invalid()),
+            }
+            Err(error)
+        })
     }
 
     fn object(&mut self) -> Result<Json, RowError> {

@@ -187,13 +187,15 @@ fn special(name: &str, argument: usize) -> Option<&'static [&'static str]> {
         ("like_escape", 1) => &["'!'", "''", "'\\'", "'ab'"],
         ("encode" | "decode", 1) => &["'hex'", "'base64'", "'escape'", "'nonsense'"],
         ("decode", 0) => &["'616263'", "'YWJj'", "'a\\000b'", "t", "'zz'"],
-        ("to_char", 1) => return None,
         ("chr", 0) => &["65", "233", "128512", "0", "-1", "i2"],
         ("width_bucket", 3) => &["5", "10", "0", "i2"],
         ("date_bin", 0) => &["interval '15 minutes'", "interval '1 day'", "interval '0'", "interval '1 month'", "interval '-1 hour'", "iv"],
         ("->" | "->>", 1) => &["'a'", "'b'", "'n'", "0", "1", "-1", "'x'", "t", "i4"],
         ("#>" | "#>>", 1) => &["'{a}'", "'{b,c,2,d}'", "'{}'", "'{1}'", "ta", "'{a,b}'", "'{-1}'"],
         ("?", 1) => &["'a'", "'b'", "'two'", "t"],
+        ("similar_to_escape", 0) => &["t", "'a%'", "'%(b|c)_'", "'a!%'", "'[a-c%]'", "'\\%.^$'", "'a\\'"],
+        ("similar_to_escape", 1) => &["'!'", "''", "'\\'", "'é'", "'ab'"],
+        ("overlay", 2 | 3) => &["1", "2", "3", "0", "-1", "5", "2147483647", "i2 % 5"],
         ("format", 0) => &["'%s'", "'%s-%s'", "'%I %L'", "'%%'", "'%2$s %1$s'", "'%-5s|%5s'", "'%s %'", "'%q'", "'plain'"],
         ("jsonb_build_object", 0 | 2) => &["'a'", "'b'", "t", "i4", "'é'"],
         _ => return None,
@@ -267,7 +269,9 @@ impl Generator {
                 format!("CASE WHEN {condition} THEN {a} ELSE {b} END")
             }
             7 => format!("coalesce({}, {})", self.of(ty, depth - 1), self.mixed(ty, depth - 1)),
+            8 if ty == "boolean" && self.random.chance(30) => self.like(depth - 1),
             8 if ty == "boolean" => self.test(depth - 1),
+            8 if ty == "text" && self.random.chance(60) => self.written(depth - 1),
             8 if ty != "json" => {
                 format!("{}({}, {})", self.random.pick(&["greatest", "least", "nullif"]), self.of(ty, depth - 1), self.mixed(ty, depth - 1))
             }
@@ -283,7 +287,7 @@ impl Generator {
     }
 
     /// Not a constant: Postgres computes constants while it plans, and then they fail for rows that never reach them.
-    fn column_like(&mut self, ty: &str, depth: usize) -> String {
+    pub(crate) fn column_like(&mut self, ty: &str, depth: usize) -> String {
         if depth == 0 { self.column(ty) } else { self.of(ty, depth) }
     }
 
@@ -292,7 +296,7 @@ impl Generator {
         (*self.random.pick(&columns)).to_owned()
     }
 
-    fn leaf(&mut self, ty: &str) -> String {
+    pub(crate) fn leaf(&mut self, ty: &str) -> String {
         if self.random.chance(70) { self.column(ty) } else { self.literal(ty) }
     }
 
@@ -369,6 +373,11 @@ impl Generator {
         let mut arguments = Vec::new();
         for (position, ty) in row.arguments.iter().enumerate() {
             let choices = special(row.name, position);
+            let constant = if position == 1 { self.constant(row.name, &row.arguments[0]) } else { None };
+            if let Some(constant) = constant {
+                arguments.push(constant);
+                continue;
+            }
             // The first argument is never a constant.
             arguments.push(match (choices, ty.as_str()) {
                 (Some(choices), _) if choices == UNITS || self.random.chance(85) => (*self.random.pick(choices)).to_owned(),
@@ -394,7 +403,11 @@ impl Generator {
             (true, [left, right]) => format!("({left}) {} ({right})", row.name),
             _ => format!(
                 "{}({})",
-                if row.name == "position" || row.name == "extract" { format!("pg_catalog.{}", row.name) } else { row.name.to_owned() },
+                if matches!(row.name, "position" | "extract" | "overlay") {
+                    format!("pg_catalog.{}", row.name)
+                } else {
+                    row.name.to_owned()
+                },
                 arguments.join(", ")
             ),
         }

@@ -11,5 +11,6 @@ mod generator;
 mod joins;
 mod names;
 mod oracle;
+mod patterns;
 mod refusals;
 mod samples;
