@@ -308,6 +308,33 @@ pub fn accepted() -> Vec<Accepted> {
     all.filter(|f| !matches!(f.run, Run::Refused(_))).map(shown).collect()
 }
 
+/// A function or operator that exists in Postgres and is refused, as tests see it.
+#[doc(hidden)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    pub name: &'static str,
+    pub arguments: Vec<String>,
+    pub instead: &'static str,
+}
+
+impl Refused {
+    /// How a SELECT calls it.
+    pub fn called(&self) -> &'static str {
+        if self.name == "timezone" { "AT TIME ZONE" } else { self.name }
+    }
+}
+
+/// Every refused operator and function, for tests that each one is documented.
+#[doc(hidden)]
+pub fn refused() -> Vec<Refused> {
+    let all = OPERATORS.values().chain(FUNCTIONS.values()).flatten();
+    all.filter_map(|f| match f.run {
+        Run::Refused(instead) => Some(Refused { name: f.name, arguments: shown(f).arguments, instead }),
+        _ => None,
+    })
+    .collect()
+}
+
 pub(crate) fn shown(function: &Function) -> Accepted {
     let shown = |base: &Base| base.plain().map_or_else(|| format!("{base:?}").to_lowercase(), |ty| ty.name());
     Accepted {

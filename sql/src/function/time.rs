@@ -142,8 +142,9 @@ fn combine(a: (i32, i32, i64), b: (i32, i32, i64), small: fn(i32, i32) -> Option
     }
 }
 
+/// The infinities stay what they are whatever is taken from them.
 fn subtract_interval(micros: i64, by: (i32, i32, i64)) -> Outcome {
-    add_interval(micros, negated(by)?)
+    if is_infinite(micros) { Ok(Value::Timestamp(micros)) } else { add_interval(micros, negated(by)?) }
 }
 
 #[allow(clippy::cast_possible_truncation)] // Checked by the line before, as Postgres does.
@@ -217,7 +218,12 @@ const JSONB: &str = "build the object from the keys that are wanted";
 const DIFFERENCES: &[Function] = &[
     row("-", &[Date, Int4], Date, Run::Two(|a, b| add_days(date(a)?, -int(b)?))),
     row("-", &[Date, Date], Int4, Run::Two(subtract_dates)),
-    row("-", &[Date, Interval], Timestamp, Run::Two(|a, b| date_plus_interval(a, negated(interval(b)?)?))),
+    row(
+        "-",
+        &[Date, Interval],
+        Timestamp,
+        Run::Two(|a, b| subtract_interval(timestamp(&super::cast::date_to_timestamp(a)?)?, interval(b)?)),
+    ),
     row("-", &[Time, Time], Interval, Run::Two(|a, b| Ok(Value::Interval(0, 0, clock(a)? - clock(b)?)))),
     row("-", &[Time, Interval], Time, Run::Two(turn_back)),
     row("-", &[Timetz, Interval], Timetz, Run::Two(turn_back)),

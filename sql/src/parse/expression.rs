@@ -61,12 +61,15 @@ impl Parser<'_> {
 
     fn infix_binding(&self) -> Option<u8> {
         let level = match self.peek() {
+            // An argument's name, not an operator.
+            Token::Operator(arrow) if arrow == "=>" => return None,
             Token::Operator(operator) => operator_binding(operator),
             Token::Typecast | Token::Symbol('[') => binding::POSTFIX,
             Token::Word(word) => match word.as_str() {
                 "or" => binding::OR,
                 "and" => binding::AND,
                 "is" | "isnull" | "notnull" => binding::IS,
+                "similar" if !self.word_at(1, "to") => return None,
                 "between" | "in" | "like" | "ilike" | "similar" => binding::MEMBERSHIP,
                 "not" if matches!(self.peek_at(1), Token::Word(w) if matches!(w.as_str(), "between" | "in" | "like" | "ilike" | "similar")) => {
                     binding::MEMBERSHIP

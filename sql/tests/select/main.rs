@@ -7,6 +7,7 @@
 
 mod cases;
 mod differential;
+mod documentation;
 mod generator;
 mod joins;
 mod names;
