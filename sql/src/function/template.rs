@@ -89,7 +89,7 @@ fn quoted_text<'t>(text: &'t str, parts: &mut Vec<Part>) -> &'t str {
     while let Some(c) = characters.next() {
         match c {
             '"' => break,
-            '\\' => parts.extend(characters.next().map(Part::Text)),
+            '\\' => parts.push(Part::Text(characters.next().unwrap_or('\\'))),
             c => parts.push(Part::Text(c)),
         }
     }

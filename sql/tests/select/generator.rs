@@ -209,6 +209,11 @@ impl Generator {
         Self { random: Random(seed), accepted, drawn }
     }
 
+    /// The accepted rows of these names, separated by blanks.
+    pub fn rows_named(&self, names: &str) -> Vec<usize> {
+        (0..self.accepted.len()).filter(|i| names.split_whitespace().any(|name| name == self.accepted[*i].name)).collect()
+    }
+
     pub fn count(&self) -> usize {
         self.accepted.len()
     }
@@ -373,14 +378,15 @@ impl Generator {
         let mut arguments = Vec::new();
         for (position, ty) in row.arguments.iter().enumerate() {
             let choices = special(row.name, position);
-            let constant = if position == 1 { self.constant(row.name, &row.arguments[0]) } else { None };
-            if let Some(constant) = constant {
+            // Postgres builds up to 1 GB where Highwater stops at 16 MiB.
+            let long = matches!(row.name, "lpad" | "rpad" | "repeat");
+            if let Some(constant) = self.constant(row.name, position, &row.arguments[0]) {
                 arguments.push(constant);
                 continue;
             }
             // The first argument is never a constant.
             arguments.push(match (choices, ty.as_str()) {
-                (Some(choices), _) if choices == UNITS || self.random.chance(85) => (*self.random.pick(choices)).to_owned(),
+                (Some(choices), _) if choices == UNITS || long || self.random.chance(85) => (*self.random.pick(choices)).to_owned(),
                 (_, "any") => {
                     let ty = *self.random.pick(TYPES);
                     self.column(ty)

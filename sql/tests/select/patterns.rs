@@ -27,8 +27,11 @@ impl Generator {
     }
 
     /// A constant for an argument that must be one.
-    pub fn constant(&mut self, name: &str, ty: &str) -> Option<String> {
+    pub fn constant(&mut self, name: &str, position: usize, ty: &str) -> Option<String> {
         let text = match name {
+            "format" if position == 0 && self.random.chance(60) => self.soup("%%%%%s%sIL$$123-*0xé"),
+            "decode" if position == 0 && self.random.chance(40) => self.soup("aAbzYWJj019+/== \\\\377é"),
+            _ if position != 1 => return None,
             "~" | "!~" | "~*" | "!~*" | "regexp_like" => self.pattern(),
             "to_char" if ty.starts_with("timestamp") => self.time_template(),
             "to_char" => self.number_template(),
@@ -37,7 +40,16 @@ impl Generator {
         Some(format!("'{}'", text.replace('\'', "''")))
     }
 
+    /// Any characters in any order.
+    fn soup(&mut self, characters: &str) -> String {
+        let characters: Vec<char> = characters.chars().collect();
+        (0..self.random.below(9)).map(|_| *self.random.pick(&characters)).collect()
+    }
+
     fn pattern(&mut self) -> String {
+        if self.random.chance(20) {
+            return self.soup(r"abAé1 _-.^$|()[]{}*+?\\dwsDWSmMyAZ:=,02n");
+        }
         let mut pattern = self.one(&["", "", "", "", "^", "(?i)"]).to_owned();
         for _ in 0..1 + self.random.below(4) {
             pattern += self.word(PATTERNS);
@@ -48,6 +60,9 @@ impl Generator {
     }
 
     fn time_template(&mut self) -> String {
+        if self.random.chance(20) {
+            return self.soup(r#"YYMDHS24ISWQJFFTthmdaypP.-"\ é13,OZ"#);
+        }
         let mut template = String::new();
         for _ in 0..1 + self.random.below(5) {
             template += self.one(&["", "", "", "", "FM", "fm"]);
@@ -58,6 +73,9 @@ impl Generator {
     }
 
     fn number_template(&mut self) -> String {
+        if self.random.chance(30) {
+            return self.soup(r#"99990000..DG,SMIPLGRFM x"\é"#);
+        }
         let mut template = self.one(&["", "", "FM", "S", "MI", "PL", "SG", "$"]).to_owned();
         for _ in 0..self.random.below(12) {
             template += if self.random.chance(70) { self.one(&["9", "99", "0", "999", ","]) } else { self.word(NUMBERS) };
@@ -93,6 +111,9 @@ impl Generator {
         let mut pattern = String::new();
         for _ in 0..1 + self.random.below(4) {
             pattern += self.word(SIMILAR);
+        }
+        if self.random.chance(20) {
+            pattern = self.soup(r#"abé%%__\\![](){}|*+?^-$.1,""#);
         }
         let how = self.one(&["LIKE", "ILIKE", "SIMILAR TO"]);
         let escape = self.one(&["", "", "", " ESCAPE '!'", " ESCAPE ''", " ESCAPE '\\'"]);

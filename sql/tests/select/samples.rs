@@ -68,6 +68,11 @@ const TEXT: &[&str] = &[
     "abcabc",
     "NaN",
     "1e5",
+    "a\nb",
+    "\u{17f}\u{212a}\u{130}",
+    "aB1 cD2-eF_g",
+    "\u{663}\u{2003}\u{a0}x",
+    "a%b",
 ];
 const VARCHAR: &[&str] = &["", "a", "ab ", "abcdefghij", "É", "7", "abc"];
 const BPCHAR: &[&str] = &["", "a", "ab", "abcde", "é", "1"];

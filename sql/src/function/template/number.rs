@@ -214,6 +214,7 @@ struct Printing<'t> {
     end: usize,
     /// With FM the last digit after the point that is printed, or the point.
     last: Option<usize>,
+    /// Whether the last place printed a digit: only then a group separator is printed.
     in_number: bool,
     place: usize,
     out: String,
@@ -277,6 +278,7 @@ impl<'t> Printing<'t> {
     fn place(&mut self, zero: bool) {
         let zeros_began = self.template.first_zero.is_some_and(|first| first <= self.place);
         self.opening_sign();
+        self.in_number = false;
         if self.place < self.blank {
             if zeros_began {
                 self.out.push('0');

@@ -40,12 +40,15 @@ fn prepare(template: &Value, zoned: bool) -> Result<Prepared, Unsupported> {
     if parts.iter().any(|part| matches!(part, Part::Field(field) if field.keyword.eq_ignore_ascii_case("fx"))) {
         return Err(refused("FX"));
     }
+    if template.is_empty() {
+        return Ok(Prepared::new(|_| Ok(Value::Null)));
+    }
     Ok(Prepared::new(move |value| print(&parts, timestamp(value)?, zoned)))
 }
 
-/// NULL for the infinities and for the empty template.
+/// NULL for the infinities.
 fn print(parts: &[Part], micros: i64, zoned: bool) -> Outcome {
-    if parts.is_empty() || is_infinite(micros) {
+    if is_infinite(micros) {
         return Ok(Value::Null);
     }
     let moment = Moment::of(micros, zoned);

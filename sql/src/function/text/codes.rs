@@ -62,17 +62,20 @@ fn decode(value: &Value, format: &Value) -> Outcome {
     Ok(Value::Bytea(bytes.into()))
 }
 
+/// White space may stand before a pair of digits, not within.
 fn from_hex(text: &str) -> Result<Vec<u8>, RowError> {
-    let mut digits = text.chars().filter(|c| !matches!(c, ' ' | '\n' | '\t' | '\r'));
     let digit = |c: char| {
-        c.to_digit(16)
-            .and_then(|d| u8::try_from(d).ok())
-            .ok_or_else(|| RowError::new("22023", format!("invalid hexadecimal digit: \"{c}\"")))
+        let digit = c.to_digit(16).and_then(|d| u8::try_from(d).ok());
+        digit.ok_or_else(|| RowError::new("22023", format!("invalid hexadecimal digit: \"{c}\"")))
     };
+    let mut characters = text.chars();
     let mut out = Vec::with_capacity(text.len() / 2);
-    while let Some(high) = digits.next() {
-        let high = digit(high)?;
-        let low = digits.next().ok_or_else(|| RowError::new("22023", "invalid hexadecimal data: odd number of digits"))?;
+    while let Some(c) = characters.next() {
+        if matches!(c, ' ' | '\n' | '\t' | '\r') {
+            continue;
+        }
+        let high = digit(c)?;
+        let low = characters.next().ok_or_else(|| RowError::new("22023", "invalid hexadecimal data: odd number of digits"))?;
         out.push(high << 4 | digit(low)?);
     }
     Ok(out)
