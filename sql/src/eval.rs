@@ -290,6 +290,11 @@ impl Node {
         }
     }
 
+    /// Why what reads no row has no value.
+    pub fn failure(&self) -> Option<RowError> {
+        if self.is_closed(false) { self.evaluate(&EMPTY).err() } else { None }
+    }
+
     /// The node as a step that is not folded, unless it is NULL already. What reads a row needs no such step.
     pub fn stable(self) -> Node {
         let strict = !matches!(self, Self::Typed(..));

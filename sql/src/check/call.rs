@@ -204,8 +204,11 @@ fn prepared(
             Ok(prepared) => Ok(Node::Prepared(prepared, Box::new(argument))),
             Err(Unsupported { why, instead }) => Err(refusal("0A000", at, why).hint(instead)),
         },
-        _ => Err(refusal("0A000", at, format!("{name} with a pattern that is not a constant is not supported"))
-            .hint("write the pattern as a constant; several patterns can be the arms of a CASE")),
+        other => Err(match other.failure() {
+            Some(error) => refusal(error.sqlstate, at, error.message).hint("write a pattern that can be computed"),
+            None => refusal("0A000", at, format!("{name} with a pattern that is not a constant is not supported"))
+                .hint("write the pattern as a constant; several patterns can be the arms of a CASE"),
+        }),
     }
 }
 

@@ -121,18 +121,22 @@ fn subtract_timestamps(a: &Value, b: &Value) -> Outcome {
     Ok(Value::Interval(0, days, micros % DAY))
 }
 
-/// A time of day after some time, around midnight (`time_pl_interval`).
+/// The time of day that so many microseconds from midnight are.
+fn turned(value: &Value, micros: i64) -> Value {
+    let micros = micros.rem_euclid(DAY);
+    match value {
+        Value::Timetz(_, east) => Value::Timetz(micros, *east),
+        _ => Value::Time(micros),
+    }
+}
+
+/// A time of day after some time, around midnight (`time_pl_interval`, which wraps around like a machine word).
 fn turn(value: &Value, micros: i64) -> Outcome {
-    let around = |from: i64| (i128::from(from) + i128::from(micros)).rem_euclid(i128::from(DAY));
-    let turned = i64::try_from(around(clock(value)?)).unwrap_or(0);
-    Ok(match value {
-        Value::Timetz(_, east) => Value::Timetz(turned, *east),
-        _ => Value::Time(turned),
-    })
+    Ok(turned(value, clock(value)?.wrapping_add(micros)))
 }
 
 fn turn_back(value: &Value, by: &Value) -> Outcome {
-    turn(value, interval(by)?.2.checked_neg().ok_or_else(|| out_of_range("interval"))?)
+    Ok(turned(value, clock(value)?.wrapping_sub(interval(by)?.2)))
 }
 
 fn combine(a: (i32, i32, i64), b: (i32, i32, i64), small: fn(i32, i32) -> Option<i32>, large: fn(i64, i64) -> Option<i64>) -> Outcome {

@@ -170,6 +170,10 @@ fn to_hex(value: &Value, mask: i64) -> Outcome {
     built(format!("{:x}", int(value)? & mask))
 }
 
+fn digest<D: sha2::Digest>(value: &Value) -> Outcome {
+    Ok(Value::Bytea(D::digest(bytes(value)?).as_slice().into()))
+}
+
 pub(super) const FUNCTIONS: &[Function] = &[
     row("encode", &[Bytea, Text], Text, Run::Two(encode)),
     row("decode", &[Text, Text], Bytea, Run::Two(decode)),
@@ -179,5 +183,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
     row("to_hex", &[Int8], Text, Run::One(|a| to_hex(a, -1))),
     row("md5", &[Text], Text, Run::One(|a| built(hex(&md5::Md5::digest(text(a)?.as_bytes()))))),
     row("md5", &[Bytea], Text, Run::One(|a| built(hex(&md5::Md5::digest(bytes(a)?))))),
-    row("sha256", &[Bytea], Bytea, Run::One(|a| Ok(Value::Bytea(sha2::Sha256::digest(bytes(a)?).as_slice().into())))),
+    row("sha224", &[Bytea], Bytea, Run::One(digest::<sha2::Sha224>)),
+    row("sha256", &[Bytea], Bytea, Run::One(digest::<sha2::Sha256>)),
+    row("sha384", &[Bytea], Bytea, Run::One(digest::<sha2::Sha384>)),
+    row("sha512", &[Bytea], Bytea, Run::One(digest::<sha2::Sha512>)),
 ];

@@ -148,6 +148,9 @@ fn is_finite(value: &Value) -> Outcome {
     }))
 }
 
+const ZONE: &str = "write make_timestamp(...) AT TIME ZONE and the zone";
+const TODAY: &str = "write age(a, b): with one argument the other is today, which would differ on a replay";
+
 pub(super) const FUNCTIONS: &[Function] = &[
     row("to_timestamp", &[Float8], Timestamptz, Run::One(from_epoch)),
     row("to_timestamp", &[Text, Text], Timestamptz, Run::Refused("cast the text: x::timestamptz")),
@@ -155,6 +158,9 @@ pub(super) const FUNCTIONS: &[Function] = &[
     row("make_time", &[Int4, Int4, Float8], Time, Run::Three(make_time)),
     row("make_timestamp", &[Int4, Int4, Int4, Int4, Int4, Float8], Timestamp, Run::List(make_timestamp)),
     row("make_timestamptz", &[Int4, Int4, Int4, Int4, Int4, Float8], Timestamptz, Run::List(make_timestamp)).stable(),
+    row("make_timestamptz", &[Int4, Int4, Int4, Int4, Int4, Float8, Text], Timestamptz, Run::Refused(ZONE)),
+    row("age", &[Timestamp], Interval, Run::Refused(TODAY)),
+    row("age", &[Timestamptz], Interval, Run::Refused(TODAY)),
     row("age", &[Timestamp, Timestamp], Interval, Run::Two(age)),
     row("age", &[Timestamptz, Timestamptz], Interval, Run::Two(age)),
     row("justify_hours", &[Interval], Interval, Run::One(|a| justified_hours(interval(a)?).map(made))),

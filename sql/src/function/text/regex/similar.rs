@@ -24,7 +24,9 @@ pub(super) fn rewritten(pattern: &Value, escape: Option<char>) -> Outcome {
     while let Some(c) = characters.next() {
         if Some(c) == escape {
             match characters.next() {
-                Some('"') if !in_brackets => return Err(RowError::new("0A000", "parts of SIMILAR TO patterns are not supported")),
+                Some('"') if !in_brackets => {
+                    return Err(RowError::new("0A000", "escaped double quotes in SIMILAR TO patterns are not supported"));
+                }
                 Some(c) => out.extend(['\\', c]),
                 None => {}
             }
