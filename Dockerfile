@@ -1,7 +1,7 @@
 # The engine. One builder for the whole workspace; webhook-receiver/ and datagen/ use the same stage, so that Docker's cache serves all three.
 FROM rust:1.95-bookworm AS build
 RUN apt-get update \
- && apt-get install -y --no-install-recommends cmake g++ make pkg-config zlib1g-dev \
+ && apt-get install -y --no-install-recommends g++ make pkg-config zlib1g-dev \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /highwater
 COPY . .

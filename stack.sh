@@ -11,6 +11,7 @@
 #   ./stack.sh psql [ARG...]     psql as the demo's role
 #   ./stack.sh redis-cli [ARG...]
 #   ./stack.sh topics [ARG...]   topics with their partitions and records; with arguments, Kafka's own topic tool
+#   ./stack.sh groups [ARG...]   consumer groups with their lag; with arguments, Kafka's own group tool
 #   ./stack.sh prepare [PART...]     see that the ports are free, and install the Debian packages and Maven artifacts that are missing
 #
 # Parts: postgres kafka redis connect receiver engine generator.
@@ -187,6 +188,7 @@ case $command in
   psql) postgres_client "$@" ;;
   redis-cli) exec redis-cli -p "$REDIS_PORT" "$@" ;;
   topics) kafka_topics "$@" ;;
+  groups) kafka_groups "$@" ;;
   help | -h | --help) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$ROOT/stack.sh" ;;
   *) die "no command is called '$command'; ./stack.sh help lists them" ;;
 esac

@@ -59,9 +59,7 @@ part() { # NAME COMMAND...
 
 lint_scripts() {
   local scripts
-  mapfile -t scripts < <(git ls-files | while read -r file; do
-    [[ $(head -c 20 "$file" | head -n 1) != '#!'*sh ]] && [[ $file != *.sh ]] || echo "$file"
-  done)
+  mapfile -t scripts < <({ git ls-files '*.sh' && git grep -lIE '^#!.*\bbash$'; } | sort -u)
   shellcheck "${scripts[@]}"
 }
 
@@ -135,7 +133,7 @@ for port in 5432 6379; do
   listening "$port" || closed_before+=("$port")
 done
 trap clean_up EXIT
-trap 'exit 130' INT TERM
+trap 'failed=$((failed + 1)) && exit 130' INT TERM # cut off: what was not run has not passed
 install_tools
 
 case ${1:-} in

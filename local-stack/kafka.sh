@@ -33,6 +33,12 @@ kafka_tool() { # CLASS ARG...
   java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Dlog4j2.configurationFile="$ROOT/local-stack/log4j2-tools.properties" -cp "$JARS/libs/*" "$@"
 }
 
+# The groups with their lag, or Kafka's own group tool.
+kafka_groups() {
+  (($#)) || set -- --describe --all-groups
+  kafka_tool org.apache.kafka.tools.consumer.group.ConsumerGroupCommand --bootstrap-server "127.0.0.1:$KAFKA_PORT" "$@"
+}
+
 kafka_topics() {
   if (($#)); then
     kafka_tool org.apache.kafka.tools.TopicCommand --bootstrap-server "127.0.0.1:$KAFKA_PORT" "$@"

@@ -9,7 +9,6 @@ maven                 command -v mvn
 curl                  command -v curl
 iproute2              command -v ss
 procps                command -v ps
-cmake                 command -v cmake
 pkg-config            command -v pkg-config
 g++                   command -v g++
 make                  command -v make

@@ -49,7 +49,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct DeadLetter {
     /// The record as it was.
     pub record: Record,
-    /// The error class, for the metric and the header: `decode`, `null_key`, `row`, `rejected`, ...
+    /// The error class, for the metric and the header: `malformed`, `null_key`, `row`, `rejected`, ...
     pub class: &'static str,
     /// The SQLSTATE of a row error.
     pub sqlstate: Option<&'static str>,

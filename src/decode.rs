@@ -59,14 +59,19 @@ impl RecordDecoder {
     }
 }
 
+/// The class of a change that lacks a row.
+pub const INCOMPLETE: &str = "incomplete";
+/// The class of a change without a key.
+pub const NULL_KEY: &str = "null_key";
+
 /// What makes a change a dead letter although it could be decoded: what it must have for its operation.
 ///
 /// `before` is missing on an update or delete when the replica identity is not FULL; a key is missing when the table has none.
 pub fn complete(change: &Change, append_only: bool) -> Result<(), (&'static str, RowError)> {
-    let missing = |what: &str| ("incomplete", RowError::new("XX000", what));
+    let missing = |what: &str| (INCOMPLETE, RowError::new("XX000", what));
     let keyless = matches!(change.op, Op::Create | Op::Update | Op::Delete) && change.key.is_none();
     if keyless {
-        return Err(("null_key", RowError::new("XX000", "the change has no key: the table needs a primary key")));
+        return Err((NULL_KEY, RowError::new("XX000", "the change has no key: the table needs a primary key")));
     }
     if append_only && matches!(change.op, Op::Update | Op::Delete) {
         return Err(("append_only", RowError::new("XX000", "an update or delete on a source that is declared append_only")));

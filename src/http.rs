@@ -20,7 +20,7 @@ pub const READY_LAG_RECORDS_MAX: i64 = 10_000;
 #[derive(Clone)]
 pub struct Status {
     metrics: Metrics,
-    lanes: Arc<RwLock<Vec<Arc<LaneMetrics>>>>,
+    lanes: Arc<RwLock<BTreeMap<String, Vec<Arc<LaneMetrics>>>>>,
     waiting: Arc<RwLock<BTreeMap<String, String>>>,
 }
 
@@ -30,9 +30,9 @@ impl Status {
         Self { metrics, lanes: Arc::default(), waiting: Arc::default() }
     }
 
-    /// A lane was started.
-    pub fn add_lane(&self, lane: Arc<LaneMetrics>) {
-        self.lanes.write().unwrap_or_else(PoisonError::into_inner).push(lane);
+    /// The lanes of that pipeline were started, instead of those it had before.
+    pub fn set_lanes(&self, pipeline: &str, lanes: Vec<Arc<LaneMetrics>>) {
+        self.lanes.write().unwrap_or_else(PoisonError::into_inner).insert(pipeline.to_owned(), lanes);
     }
 
     /// What the start of that pipeline waits for; none when it has started.
@@ -48,7 +48,7 @@ impl Status {
         let waiting = self.waiting.read().unwrap_or_else(PoisonError::into_inner);
         let mut lines: Vec<_> = waiting.iter().map(|(pipeline, what)| format!("{pipeline}: waiting for {what}")).collect();
         let lanes = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
-        let late = lanes.iter().filter(|lane| !lane.is_ready(READY_LAG_RECORDS_MAX));
+        let late = lanes.values().flatten().filter(|lane| !lane.is_ready(READY_LAG_RECORDS_MAX));
         lines.extend(late.map(|lane| format!("{}/{}: not reading, or behind", lane.pipeline, lane.sink)));
         if lanes.is_empty() && lines.is_empty() {
             lines.push("no lane has started".into());

@@ -31,6 +31,8 @@ pub mod catalog;
 
 pub mod check;
 
+pub mod faults;
+
 pub mod backoff;
 
 pub mod metrics;

@@ -59,9 +59,9 @@ metrics! {
     write_seconds: HistogramVec("highwater_sink_write_seconds", ["pipeline", "sink"], vec![0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]);
     /// From commit in Postgres to durable at the sink, seconds, by the clocks of both.
     commit_to_sink_seconds: HistogramVec("highwater_commit_to_sink_seconds", ["pipeline", "sink"], vec![0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0]);
-    /// Records between the sink's progress and the end of the partition.
+    /// Records between what was read and the end of the partition, as the Kafka client sees it.
     lag: IntGaugeVec("highwater_lag_records", ["pipeline", "sink", "partition"]);
-    /// Tries that failed, by what did not answer: kafka, sink, lookup, dead_letters.
+    /// Tries that failed, by what did not answer: sink (and its dead-letter topic), lookup.
     retries: IntCounterVec("highwater_retries_total", ["pipeline", "sink", "neighbour"]);
     /// 1 while the sink does not answer.
     outage: IntGaugeVec("highwater_sink_outage", ["pipeline", "sink"]);
@@ -71,7 +71,7 @@ metrics! {
     epochs: IntCounterVec("highwater_epochs_total", ["pipeline", "sink", "reason"]);
     /// 1 while a ranking is being rebuilt beside the served one.
     rebuilding: IntGaugeVec("highwater_rebuilding", ["pipeline", "sink"]);
-    /// Requests to a webhook endpoint, by status class: 2xx, 4xx, 5xx, transport.
+    /// Requests to a webhook endpoint, by status class: 2xx, 3xx, 4xx, 5xx, transport.
     webhook_requests: IntCounterVec("highwater_webhook_requests_total", ["pipeline", "sink", "status"]);
     /// Lookup keys asked for, by result: hit, miss, absent.
     lookup_keys: IntCounterVec("highwater_lookup_keys_total", ["pipeline", "table", "result"]);
@@ -159,7 +159,7 @@ impl LaneMetrics {
     pub fn written(&self, took: Duration, written: &Written, commits_us: &[i64]) {
         self.metrics.write_seconds.with_label_values(&self.labels()).observe(took.as_secs_f64());
         self.metrics.late.with_label_values(&self.labels()).inc_by(written.late);
-        let now_us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_micros()).unwrap_or(i64::MAX));
+        let now_us = unix_us();
         let latency = self.metrics.commit_to_sink_seconds.with_label_values(&self.labels());
         for commit_us in commits_us {
             let micros = u64::try_from(now_us.saturating_sub(*commit_us)).unwrap_or(0);
@@ -202,6 +202,11 @@ impl LaneMetrics {
         #[allow(clippy::cast_possible_truncation, reason = "a count of records, as Prometheus keeps it")]
         samples.filter(mine).map(|m| m.get_gauge().get_value() as i64).sum()
     }
+}
+
+/// This machine's clock, Unix microseconds.
+pub fn unix_us() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use smallvec::{SmallVec, smallvec};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::change::{Change, Op, Snapshot};
+use crate::faults::{Protection, holds};
 use crate::sink::Policy;
 
 /// What was seen last on a partition.
@@ -74,7 +75,7 @@ pub enum Verdict {
 impl Boundary {
     /// Boundaries are ordered by LSN, runs of one LSN by transaction.
     fn rank(&self) -> (u64, u64) {
-        (self.lsn, self.run_tx.unwrap_or(0))
+        (self.lsn, self.run_tx.filter(|_| holds(Protection::RunIdentity)).unwrap_or(0))
     }
 
     /// Whether this one begins an epoch over `other`.
@@ -151,13 +152,16 @@ impl Mark {
 
     /// Judges a streamed record and moves past it.
     fn pass(&mut self, change: &Change) -> Verdict {
+        if !holds(Protection::Mark) {
+            return Verdict::Count;
+        }
         let (pair, name) = (change.position.pair(), name_of(change));
         let null_first = change.position.first.is_none();
         let at = Some(pair).cmp(&self.pair);
         let later = change.commit_us > self.commit_us;
         let mut anew = null_first && !self.null_first;
         if at.is_lt() || at.is_eq() && self.seen.contains(&name) {
-            anew = null_first && later;
+            anew = null_first && later && holds(Protection::NullFirst);
             if !anew {
                 return if at.is_lt() && later { Verdict::WentBack } else { Verdict::Duplicate };
             }
@@ -190,7 +194,10 @@ fn name_of(change: &Change) -> u64 {
 
 /// Judges one change and moves the mark of its partition past it. `arrived_ms` is the record's Kafka timestamp.
 pub fn decide(change: &Change, arrived_ms: i64, policy: Policy, boundary: Option<&Boundary>, mark: &mut Mark) -> Verdict {
+    let boundary = boundary.filter(|_| holds(Protection::Boundary));
     match (change.op, policy) {
+        (Op::Read, Policy::Boundaries) if !holds(Protection::Boundary) => Verdict::Count,
+        (Op::Truncate, Policy::Boundaries) if !holds(Protection::Boundary) => Verdict::Ignored,
         (Op::Message, _) => Verdict::Ignored,
         (Op::Read, Policy::Events { snapshot }) => {
             if snapshot {

@@ -6,9 +6,9 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::support::database::Load;
-use crate::support::kafka::{self, Stored};
+use crate::support::kafka;
+use crate::support::scenario;
 use crate::support::stage::Stage;
-use crate::support::{eventually, scenario, seconds};
 
 const LOAD: Load = Load { writers: 4, changes: 150, per_second: 200, seed: 11 };
 
@@ -45,7 +45,7 @@ async fn every_bad_record_is_parked_with_its_reason_and_the_rest_is_exact() {
     // THEN the rest is exact, and each is in the dead-letter topic of each lane
     stage.assert_exact().await;
     for sink in ["ranking", "webhook"] {
-        let letters = dead_letters(&stage, sink, produced.len()).await;
+        let letters = stage.dead_letters(sink, produced.len()).await;
         for (at, bad) in &produced {
             let letter = letters.get(at).unwrap_or_else(|| panic!("{sink}: {at:?} ({}) is not parked", bad.class));
             let header = |name: &str| letter.headers.get(name).map_or("", String::as_str);
@@ -85,7 +85,7 @@ async fn ten_megabytes_pass_and_what_does_not_fit_is_parked_as_its_hash() {
     // THEN its entry says where it is and what it was
     stage.assert_exact().await;
     for sink in ["ranking", "webhook"] {
-        let letters = dead_letters(&stage, sink, 1).await;
+        let letters = stage.dead_letters(sink, 1).await;
         let letter = &letters[&at];
         assert_eq!(letter.headers["highwater-value"], "sha256");
         let text = String::from_utf8(letter.value.clone().unwrap()).unwrap();
@@ -142,18 +142,4 @@ fn bad_records(good: &Value) -> Vec<Bad> {
         all.push(Bad { class: "malformed", reason: "", key: Some(b"{\"id\":5}".to_vec()), value: broken.to_vec() });
     }
     all
-}
-
-/// The entries of a lane's dead-letter topic by the partition and offset they name.
-async fn dead_letters(stage: &Stage, sink: &str, count: usize) -> BTreeMap<(i32, i64), Stored> {
-    let topic = format!("highwater.{}.{sink}.dead-letters", stage.scenario.name);
-    eventually("the dead letters are there", seconds(30), async || {
-        let mut letters = BTreeMap::new();
-        for record in kafka::records(&stage.stack.kafka, &topic) {
-            let number = |name: &str| record.headers[name].parse::<i64>().unwrap();
-            letters.insert((number("highwater-partition") as i32, number("highwater-offset")), record);
-        }
-        if letters.len() >= count { Ok(letters) } else { Err(format!("{} in {topic}", letters.len())) }
-    })
-    .await
 }

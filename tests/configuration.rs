@@ -5,9 +5,9 @@ use std::process::{Command, Output};
 
 use crate::support::database::Database;
 use crate::support::scenario::{self, Extra};
-use crate::support::seconds;
-use crate::support::stack::Stack;
+use crate::support::stack::{Stack, program, root};
 use crate::support::stage::{Directory, SECRET, Stage};
+use crate::support::{eventually, seconds};
 
 /// Nothing listens there; what is wrong in the file itself must be found without a server.
 const GOOD: &str = r#"
@@ -116,7 +116,7 @@ async fn what_contradicts_the_database_is_refused() {
         let directory = Directory::new(&scenario.name);
         let file = directory.path().join("pipeline.toml");
         std::fs::write(&file, scenario.pipeline(url, secret, &Extra::default())).unwrap();
-        let mut engine = crate::support::engine::Engine::start(directory.path(), "engine", &file);
+        let mut engine = crate::support::engine::Engine::start(directory.path(), "engine", std::slice::from_ref(&file));
         let status = engine.ended(seconds(30)).await;
         let said = engine.log();
         assert_eq!(status.code(), Some(2), "{change}: {said}");
@@ -129,9 +129,22 @@ async fn what_contradicts_the_database_is_refused() {
 #[ignore = "needs the test stack: ./test_pipeline.sh"]
 async fn check_finds_nothing_wrong_with_a_pipeline_that_runs() {
     let stage = Stage::set(scenario::engagement("check")).await;
-    let output = run(&crate::support::stack::program("highwater"), &["check"], &stage.pipeline);
+    let output = run(&program("highwater"), &["check"], &stage.pipeline);
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert!(said.lines().count() > 5, "one line per fact: {said}");
     stage.strike().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+#[ignore = "needs the test stack: ./test_pipeline.sh"]
+async fn check_finds_nothing_wrong_with_the_shipped_pipeline() {
+    let pipeline = root().join("pipelines/engagement.toml");
+    let check = async || {
+        let output = run(&program("highwater"), &["check"], &pipeline);
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        if output.status.code() == Some(0) { Ok(()) } else { Err(said) }
+    };
+    Stack::running();
+    eventually("check finds nothing wrong", seconds(20), check).await;
 }

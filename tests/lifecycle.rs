@@ -9,6 +9,10 @@ use crate::support::{kafka, scenario, seconds};
 
 const LOAD: Load = Load { writers: 6, changes: 600, per_second: 200, seed: 31 };
 
+fn signal(pid: u32, name: &str) {
+    assert!(Command::new("kill").args([name, &pid.to_string()]).status().unwrap().success());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 #[ignore = "needs the test stack: ./test_pipeline.sh"]
 async fn sigterm_under_load_drains_and_nothing_is_sent_twice() {
@@ -85,17 +89,58 @@ async fn an_engine_that_was_thought_dead_changes_nothing() {
     stage.start_engines(2).await;
     let (mut writers, written) = stage.write(Load { changes: 3_000, ..LOAD });
     stage.reached(&written, 300).await;
-    let signal = |name: &str| {
-        let pid = stage.engines[0].pid().to_string();
-        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
-    };
-    signal("-STOP");
+    signal(stage.engines[0].pid(), "-STOP");
     // Longer than the group waits for it: 150 changes a second take 13 seconds.
     stage.reached(&written, 2_900).await;
-    signal("-CONT");
+    signal(stage.engines[0].pid(), "-CONT");
     while let Some(ended) = writers.join_next().await {
         ended.unwrap();
     }
+    stage.wait_ready().await;
+    stage.assert_exact().await;
+    stage.strike().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+#[ignore = "needs the test stack: ./test_pipeline.sh"]
+async fn a_call_to_redis_that_comes_late_changes_nothing() {
+    let mut stage = Stage::set(scenario::engagement("late")).await;
+    stage.start_engines(2).await;
+    let (mut writers, written) = stage.write(Load { changes: 5_000, ..LOAD });
+    stage.reached(&written, 300).await;
+    // GIVEN Redis holds back every write, reads go on, and an engine is not heard of any more while its call waits there
+    let mut redis = redis::Client::open(stage.stack.redis.as_str()).unwrap().get_multiplexed_async_connection().await.unwrap();
+    let _: () = redis::cmd("CLIENT").arg(&["PAUSE", "15000", "WRITE"]).query_async(&mut redis).await.unwrap();
+    stage.reached(&written, 500).await;
+    signal(stage.engines[0].pid(), "-STOP");
+    // WHEN the other engine was given its partitions and read the progress, and then the writes come through
+    stage.reached(&written, 4_500).await;
+    signal(stage.engines[0].pid(), "-CONT");
+    while let Some(ended) = writers.join_next().await {
+        ended.unwrap();
+    }
+    // THEN none of them counted twice
+    stage.wait_ready().await;
+    stage.assert_exact().await;
+    stage.strike().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+#[ignore = "needs the test stack: ./test_pipeline.sh"]
+async fn what_was_not_acknowledged_is_sent_after_a_kill() {
+    let mut stage = Stage::set(scenario::engagement("unanswered")).await;
+    stage.start_engines(1).await;
+    stage.write_all(LOAD).await;
+    stage.assert_exact().await;
+    // GIVEN a receiver that takes requests and answers none, and an engine that has read what comes
+    signal(stage.receiver.pid(), "-STOP");
+    stage.write_all(Load { seed: 35, ..LOAD }).await;
+    stage.assert_ranking().await;
+    // WHEN the engine is killed, and both go on
+    stage.engines[0].kill();
+    signal(stage.receiver.pid(), "-CONT");
+    stage.engines[0].restart();
+    // THEN nothing is missing
     stage.wait_ready().await;
     stage.assert_exact().await;
     stage.strike().await;

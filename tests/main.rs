@@ -12,9 +12,13 @@ mod end_to_end;
 
 mod bad_input;
 
+mod encodings;
+
 mod outages;
 
 mod lifecycle;
+
+mod schema_change;
 
 mod configuration;
 

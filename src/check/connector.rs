@@ -145,6 +145,11 @@ impl Settings<'_> {
         if self.is(key, "precise", &["precise"]) && self.get(key, "").is_some() && schemaless && has(&is_numeric) {
             self.fail(key, "numeric values arrive as bytes without their scale", "set decimal.handling.mode=string");
         }
+        // Debezium says an unconstrained numeric as its digits without trailing zeros, whose number decides the scale of a division.
+        let is_unconstrained = |ty: &Type| matches!(ty, Type::Numeric(None));
+        if self.is(key, "precise", &["precise"]) && self.get(key, "").is_some() && !schemaless && has(&is_unconstrained) {
+            self.fail(key, "values of numeric without a scale lose their trailing zeros", "set decimal.handling.mode=string");
+        }
         let key = "time.precision.mode";
         let is_time = |ty: &Type| matches!(ty, Type::Date | Type::Time(_) | Type::Timestamp(_));
         if has(&is_time) && !self.is(key, "adaptive", &["adaptive", "adaptive_time_microseconds", "isostring"]) {
@@ -153,6 +158,13 @@ impl Settings<'_> {
             } else if schemaless {
                 self.fail(key, "without a schema times cannot be told from it", "set time.precision.mode=adaptive");
             }
+        }
+        if has(&|ty| matches!(ty, Type::Time(_))) && self.get(key, "").is_some() && self.is(key, "adaptive", &["isostring"]) {
+            self.fail(key, "24:00 arrives as 00:00", "set time.precision.mode=adaptive");
+        }
+        let is_nanos = !schemaless && self.get(key, "").is_some() && self.is(key, "adaptive", &["nanoseconds"]);
+        if is_nanos && has(&|ty| matches!(ty, Type::Timestamp(_))) {
+            self.fail(key, "timestamps before 1677 and after 2262 arrive as NULL", "set time.precision.mode=adaptive");
         }
         let is_short_time = |ty: &Type| matches!(ty, Type::Time(Some(0..=3)));
         if has(&is_short_time) && schemaless && self.get(key, "").is_some() && self.is(key, "adaptive", &["adaptive_time_microseconds"]) {
@@ -163,8 +175,8 @@ impl Settings<'_> {
             self.fail(key, "intervals would lose their months and days", "set interval.handling.mode=string");
         }
         let key = "binary.handling.mode";
-        if has(&|ty| matches!(ty, Type::Bytea)) && schemaless && !self.is(key, "bytes", &["bytes"]) {
-            self.fail(key, "without a schema the encoding of bytea cannot be told", "set binary.handling.mode=bytes");
+        if has(&|ty| matches!(ty, Type::Bytea)) && !self.is(key, "bytes", &["bytes"]) {
+            self.fail(key, "records do not say how bytea is encoded", "set binary.handling.mode=bytes");
         }
         let changed: Vec<_> =
             self.all.keys().filter(|key| ["column.mask", "column.truncate"].iter().any(|p| key.starts_with(p))).cloned().collect();
@@ -228,7 +240,7 @@ fn any_type(ty: &Type, test: &dyn Fn(&Type) -> bool) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::super::State::{self, Failed, Warning};
-    use super::super::tests::{config, plan};
+    use super::super::tests::{config, plan, plan_of};
     use super::*;
 
     const GOOD: &[(&str, &str)] = &[
@@ -247,6 +259,10 @@ mod tests {
 
     /// The facts with some settings changed; an empty value removes one.
     fn facts(changes: &[(&str, &str)]) -> Vec<(State, String)> {
+        facts_of(&plan(), changes)
+    }
+
+    fn facts_of(plan: &Plan, changes: &[(&str, &str)]) -> Vec<(State, String)> {
         let mut all: BTreeMap<String, String> = GOOD.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         for (key, value) in changes {
             if value.is_empty() {
@@ -255,7 +271,7 @@ mod tests {
                 all.insert((*key).to_owned(), (*value).to_owned());
             }
         }
-        judge(&config(), Some(&plan()), "c", &all).into_iter().map(|fact| (fact.state, fact.text)).collect()
+        judge(&config(), Some(plan), "c", &all).into_iter().map(|fact| (fact.state, fact.text)).collect()
     }
 
     #[test]
@@ -310,7 +326,7 @@ mod tests {
                 "time.precision.mode=nanoseconds: without a schema times cannot be told from it",
             ),
             ("interval.handling.mode", "", Failed, "interval.handling.mode is not set: intervals would lose their months and days"),
-            ("binary.handling.mode", "hex", Failed, "binary.handling.mode=hex: without a schema the encoding of bytea cannot be told"),
+            ("binary.handling.mode", "hex", Failed, "binary.handling.mode=hex: records do not say how bytea is encoded"),
             (
                 "column.mask.with.5.chars",
                 "public.t.a",
@@ -349,13 +365,40 @@ mod tests {
         assert_eq!(facts(&unwrap), [(Failed, expected.to_owned())]);
     }
 
+    /// What each does to values is seen through the real Debezium in `tests/encodings.rs`.
+    #[test]
+    fn modes_that_lose_a_value_of_one_type_are_refused_for_that_type_alone() {
+        let (schemas, numeric, time) = (("value.converter.schemas.enable", ""), "decimal.handling.mode", "time.precision.mode");
+        for (ty, changes, expected) in [
+            (
+                "numeric",
+                &[schemas, (numeric, "precise")][..],
+                "decimal.handling.mode=precise: values of numeric without a scale lose their trailing zeros",
+            ),
+            ("time", &[(time, "isostring")], "time.precision.mode=isostring: 24:00 arrives as 00:00"),
+            (
+                "timestamp",
+                &[schemas, (time, "nanoseconds")],
+                "time.precision.mode=nanoseconds: timestamps before 1677 and after 2262 arrive as NULL",
+            ),
+            (
+                "bytea",
+                &[schemas, ("binary.handling.mode", "base64")],
+                "binary.handling.mode=base64: records do not say how bytea is encoded",
+            ),
+        ] {
+            let plan_with = |ty: &str| plan_of(&format!("CREATE TABLE t (id int PRIMARY KEY, c {ty})"), "SELECT id, c FROM t");
+            assert_eq!(facts_of(&plan_with(ty), changes), [(Failed, format!("connector c: {expected}"))]);
+            assert_eq!(facts_of(&plan_with("text"), changes), [], "{ty}");
+        }
+    }
+
     #[test]
     fn what_keeps_every_value_is_not_complained_of() {
         for changes in [
             &[("message.key.columns", "public.t:id,c")][..],
             &[("message.key.columns", "public.other:b")],
             &[("decimal.handling.mode", "precise"), ("value.converter.schemas.enable", "")],
-            &[("binary.handling.mode", "base64"), ("value.converter.schemas.enable", "true")],
             &[("time.precision.mode", "isostring")],
             &[("table.include.list", "public\\.t,PUBLIC.L")],
             &[("table.include.list", "public.*")],

@@ -16,6 +16,8 @@ mod report;
 
 mod tables;
 
+pub mod watch;
+
 use std::sync::Arc;
 
 use highwater_sql::error::SelectError;
@@ -41,6 +43,13 @@ pub async fn check(config: &PipelineConfig) -> Report {
     kafka::check(config, plan.as_deref(), &mut report.facts).await;
     connect::check(config, plan.as_deref(), &mut report.facts).await;
     redis::check(config, &mut report.facts).await;
+    report
+}
+
+/// Verifies only what the tables decide: the SELECT and their replica identities.
+pub async fn check_tables(config: &PipelineConfig) -> Report {
+    let mut report = Report::default();
+    check_select(config, &mut report).await;
     report
 }
 

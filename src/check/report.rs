@@ -79,9 +79,13 @@ impl Report {
         }
     }
 
-    /// What stands in the way and may heal, in one line for the log; `run` logs it when it changes.
+    /// What stands in the way, in one line for the log; `run` logs it when it changes. With the remedy where waiting alone does not heal it.
     pub fn waiting_for(&self) -> String {
-        self.of(State::Waiting).map(|fact| format!("{}: {}", fact.subject, fact.text)).collect::<Vec<_>>().join("; ")
+        let said = |fact: &Fact| match (&fact.remedy, fact.state) {
+            (Some(remedy), State::Failed) => format!("{}: {} -> {remedy}", fact.subject, fact.text),
+            _ => format!("{}: {}", fact.subject, fact.text),
+        };
+        self.facts.iter().filter(|fact| fact.state >= State::Waiting).map(said).collect::<Vec<_>>().join("; ")
     }
 
     /// The facts of one state.
@@ -154,6 +158,6 @@ FAILED   select    ERROR:  x
             expected
         );
         assert_eq!((report.state(), report.exit_code()), (State::Failed, 2));
-        assert_eq!(report.waiting_for(), "kafka: topic a.b.c does not exist");
+        assert_eq!(report.waiting_for(), "kafka: topic a.b.c does not exist; select: ERROR:  x\nLINE 1: y -> correct it");
     }
 }

@@ -54,19 +54,20 @@ pub(super) fn config() -> PipelineConfig {
 
 /// The plan of [`config`], as the catalog of [`TABLES`] makes it.
 pub(super) fn plan() -> Plan {
-    static PLAN: std::sync::LazyLock<Plan> = std::sync::LazyLock::new(read_plan);
+    static PLAN: std::sync::LazyLock<Plan> = std::sync::LazyLock::new(|| plan_of(TABLES, SELECT));
     PLAN.clone()
 }
 
-fn read_plan() -> Plan {
+/// The plan of a SELECT over tables.
+pub(super) fn plan_of(tables: &str, select: &str) -> Plan {
     let postgres = Postgres::shared();
-    let url = crate::config::SecretUrl::new(postgres.database("", TABLES));
+    let url = crate::config::SecretUrl::new(postgres.database("", tables));
     let read = async {
         let database = Database::new(&url).unwrap();
-        catalog::read(&database, &highwater_sql::parse::tables(SELECT).unwrap()).await.unwrap().catalog
+        catalog::read(&database, &highwater_sql::parse::tables(select).unwrap()).await.unwrap().catalog
     };
     let catalog = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(read);
-    highwater_sql::check::check(SELECT, &catalog).unwrap()
+    highwater_sql::check::check(select, &catalog).unwrap()
 }
 
 /// The report of Postgres' part, for a SELECT and changes to the tables and the file.

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::dead_letter::{DeadLetter, DeadLetters};
+use crate::faults::{Point, reach};
 use crate::lane::fill::{self, Filled, Ready};
 use crate::lane::{CALL_APART, Lane};
 use crate::sink::{Batch, Error, Policy, Progress, Rejected, Resume, Sink, Written};
@@ -83,6 +84,7 @@ impl<S: Sink> Lane<S> {
                 self.outage_ended();
                 self.parts.metrics.written(self.call_started.elapsed(), &written, &commits_us);
                 self.settled.extend(progress);
+                reach(Point::AfterReply);
             }
             Reply::Begun(Ok(())) => self.restart_at(Instant::now()),
             Reply::Ticked(Ok(())) => self.outage_ended(),
@@ -139,7 +141,9 @@ impl<S: Sink> Lane<S> {
     async fn resume(&mut self, resume: Resume) -> Result<(), Error> {
         if matches!(self.parts.sink.policy(), Policy::Events { .. }) {
             // Before the first fetch: a rebalance before the first write must go on where this began.
-            if let Err(error) = self.parts.source.commit_now(self.offsets(&resume.partitions)).await {
+            let mut starts = resume.partitions.clone();
+            starts.extend(resume.unread);
+            if let Err(error) = self.parts.source.commit_now(self.offsets(&starts)).await {
                 return self.failed(Error::Retry(format!("start offsets could not be committed: {error}")));
             }
         }
@@ -163,7 +167,9 @@ async fn write<S: Sink>(sink: &S, dead_letters: &DeadLetters, batch: Batch<S::Pa
     if !dead.is_empty() {
         dead_letters.write(dead).await?;
     }
+    reach(Point::BeforeCall);
     let mut written = sink.write(batch).await?;
+    reach(Point::BeforeReply);
     if !written.rejected.is_empty() {
         let refused = |r: Rejected| DeadLetter::new(r.record, "rejected", r.reason);
         let refused: Vec<_> = written.rejected.drain(..).map(refused).collect();

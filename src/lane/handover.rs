@@ -6,10 +6,11 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 use tracing::{error, info};
 
+use crate::faults::{Point, Protection, holds, reach};
 use crate::lane::call::Reply;
 use crate::lane::{Lane, task_failed};
 use crate::sink::{Error, Policy, Progress, Sink};
-use crate::source::kafka::{Event, Failure};
+use crate::source::kafka::{Event, Failure, Fetched};
 
 /// How long the call under way may take when partitions are taken away.
 const RELEASE_WAIT: Duration = Duration::from_secs(5);
@@ -22,7 +23,7 @@ impl<S: Sink> Lane<S> {
     /// The source has something to say. An error stops the lane.
     pub(super) async fn happened(&mut self, event: Option<Event>) -> Result<(), Error> {
         match event {
-            Some(Event::Fetched(fetched)) if fetched.generation == self.reading.generation => self.fetched.push_back(fetched),
+            Some(Event::Fetched(fetched)) if self.is_current(&fetched) => self.fetched.push_back(fetched),
             // Of an older generation. While the sink is away the credit is kept, so that nothing is read in vain.
             Some(Event::Fetched(_)) if self.reading.partitions.is_empty() => self.owed += 1,
             Some(Event::Fetched(_)) => self.parts.source.credit(),
@@ -44,6 +45,10 @@ impl<S: Sink> Lane<S> {
             None => return Err(stop(Failure::Fatal("the kafka thread ended".into()))),
         }
         Ok(())
+    }
+
+    fn is_current(&self, fetched: &Fetched) -> bool {
+        fetched.generation == self.reading.generation || !holds(Protection::Token) && !self.reading.partitions.is_empty()
     }
 
     /// Lets the call under way end; one that takes longer may or may not have happened.
@@ -94,6 +99,7 @@ impl<S: Sink> Lane<S> {
         let deadline = Instant::now() + self.parts.drain_max;
         let left = || deadline.saturating_duration_since(Instant::now());
         let mut finished = self.finish_call(left()).await;
+        reach(Point::Drain);
         while finished.is_ok() && self.reading.resume_at.is_none() && !left().is_zero() {
             self.filled.fill(&mut self.ready, &*self.parts.sink);
             if self.filled.is_empty() {

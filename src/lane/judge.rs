@@ -100,7 +100,7 @@ impl<S: Sink> Lane<S> {
         let run_ended = last && policy == Policy::Boundaries && verdict != Verdict::Duplicate;
         Ok(match (verdict, incomplete) {
             // Without a key nothing tells a duplicate from another row: parking it twice is harmless.
-            (Verdict::Count | Verdict::BeganAnew, Err((class, error))) | (Verdict::Duplicate, Err((class @ "null_key", error))) => {
+            (Verdict::Count | Verdict::BeganAnew, Err((class, error))) | (Verdict::Duplicate, Err((class @ decode::NULL_KEY, error))) => {
                 metrics.event("dead_letter");
                 (Work::Park(record, class, error), run_ended)
             }
@@ -128,8 +128,8 @@ fn went_back(record: &Record) -> Error {
             "partition {} offset {}: the change lies below what was applied, yet was committed later: LSNs went back",
             record.partition, record.offset
         ),
-        remedy: "the database was restored from a backup or is another cluster: stop the engines, delete the connector, its slot and this \
-                 topic, create them again, start the engines"
+        remedy: "the database was restored from a backup or is another cluster: stop the engines, delete the connector with its stored \
+                 offsets, its slot and this topic, create them again, start the engines"
             .into(),
     }
 }

@@ -1,7 +1,8 @@
 //! The second step: lookup rows join the change, and the SELECT makes result rows of it.
 //!
 //! One batch at a time: all keys of a lookup are asked for together, once each. A row that fails becomes a dead letter, its neighbours go on.
-//! Postgres not answering is waited for, with one line in the log per outage: nothing is sent with invented NULLs.
+//! Postgres not answering is waited for, with one line in the log per outage: nothing is sent with invented NULLs. A record that contradicts its
+//! table is given up only after Postgres said that the table is still the one the SELECT was checked against.
 
 use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
@@ -16,6 +17,7 @@ use tracing::{info, warn};
 
 use crate::backoff::Backoff;
 use crate::change::{Change, Row};
+use crate::check::watch::Witness;
 use crate::dead_letter::DeadLetter;
 use crate::decode;
 use crate::lane::judge::{Judged, Work};
@@ -34,6 +36,8 @@ pub struct Select {
     /// What the sink wants. For a ranking the two sides of a change stand alone: what a row adds and what it takes away later must be the
     /// same, also when one of its neighbours in time fails.
     pub policy: Policy,
+    /// Whether the tables still are what the plan was made for.
+    pub witness: Witness,
     /// The runtime that all lanes share.
     pub shared: tokio::runtime::Handle,
     /// The lane's metrics.
@@ -105,6 +109,10 @@ impl Select {
                 }
                 Err(error) => drop(unreadable.insert(n, error)),
             }
+        }
+        let contradicts = |judged: &Judged| matches!(judged.work, Work::Park(_, decode::INCOMPLETE | decode::NULL_KEY, _));
+        if !unreadable.is_empty() || judged.iter().any(contradicts) {
+            self.witness.unchanged().await;
         }
         for lookup in 0..self.plan.lookups.len() {
             self.join(lookup, &mut before, &mut after, &mut failed).await;

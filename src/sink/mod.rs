@@ -65,6 +65,8 @@ pub struct Resume {
     pub boundary: Option<Boundary>,
     /// Progress of each partition that was asked for.
     pub partitions: BTreeMap<i32, Progress>,
+    /// Where partitions begin that other engines may have; webhooks only, when nothing was ever committed.
+    pub unread: BTreeMap<i32, Progress>,
 }
 
 /// A record that the sink's far end refused, alone, for what it is.

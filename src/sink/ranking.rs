@@ -31,6 +31,7 @@ pub use config::RankingConfig;
 pub use payload::Payload;
 
 use crate::config::{Problem, SecretUrl};
+use crate::faults::{Point, Protection, holds, reach};
 use crate::metrics::LaneMetrics;
 use crate::progress::Boundary;
 use crate::sink::{Batch, Error, Policy, Progress, Resume, Selected, Sink, Slice, Written};
@@ -113,7 +114,7 @@ impl<L: Log> Ranking<L> {
         boundary: Option<Boundary>,
         reason: Reason,
     ) -> Result<bool, Error> {
-        let identity = Identity { run_id: session.run_id.clone(), fingerprint: self.layout.fingerprint.clone(), topic };
+        let identity = self.identity(session, topic);
         let new = epoch::plan(&self.log, &self.layout, state, identity, boundary).await.map_err(unanswered)?;
         let old = state.current.as_ref().map_or("", |current| &current.id);
         if let Reply::Done(done) = session.call(&self.functions.begin(old, &new)).await? {
@@ -125,9 +126,18 @@ impl<L: Log> Ranking<L> {
         Ok(false)
     }
 
+    /// What an epoch of this engine is identified by.
+    fn identity(&self, session: &Session, topic: String) -> Identity {
+        let run_id = if holds(Protection::RunId) { session.run_id.clone() } else { String::new() };
+        Identity { run_id, fingerprint: self.layout.fingerprint.clone(), topic }
+    }
+
     /// What every successful call tells.
     fn note(&self, done: &Done) {
         self.metrics.set_rebuilding(done.role == Role::Building);
+        if done.role == Role::Building {
+            reach(Point::Rebuild);
+        }
         if done.swapped {
             info!(epoch = done.epoch, floor_ms = done.floor_ms, "the new epoch is served");
         }
@@ -137,7 +147,7 @@ impl<L: Log> Ranking<L> {
     async fn adopt(&self, current: Epoch, partitions: &[i32]) -> Result<(Adopted, Resume), Error> {
         let watermarks = self.log.watermarks().await.map_err(unanswered)?;
         let mut unknown = BTreeMap::new();
-        let mut resume = Resume { boundary: current.boundary, partitions: BTreeMap::new() };
+        let mut resume = Resume { boundary: current.boundary, ..Resume::default() };
         for partition in partitions {
             let Some((low, high)) = watermarks.get(partition) else {
                 return Err(Error::Retry(format!("kafka does not know partition {partition} yet")));
@@ -165,7 +175,7 @@ impl<L: Log> Ranking<L> {
         for _ in 0..ADOPT_TRIES_MAX {
             let state: State = session.call(&self.functions.state()).await?;
             let topic = self.log.id().await.map_err(unanswered)?;
-            let mine = Identity { run_id: session.run_id.clone(), fingerprint: self.layout.fingerprint.clone(), topic };
+            let mine = self.identity(session, topic);
             match (epoch::decide(state_epoch(&state), &mine, held.starting), state.current) {
                 (Decision::Adopt, Some(current)) => {
                     let (adopted, resume) = self.adopt(current, partitions).await?;
@@ -200,6 +210,9 @@ impl<L: Log> Ranking<L> {
                 slice.token = 0;
             }
         }
+        if !holds(Protection::CompareAndSet) {
+            pretend(session.call(&self.functions.state()).await?, &mut adopted.id, &mut slices);
+        }
         let call = self.functions.apply(&adopted.id, &slices, &targets, batch.payload.entries());
         let Reply::Done(done) = session.call(&call).await? else { return Err(Error::Moved) };
         adopted.ended = done.ended;
@@ -232,6 +245,15 @@ impl<L: Log> Ranking<L> {
             }
         }
         Ok(())
+    }
+}
+
+/// Without the comparison: whatever is stored is what was expected.
+fn pretend(state: State, epoch: &mut String, slices: &mut BTreeMap<i32, Slice>) {
+    let Some(current) = state.current else { return };
+    *epoch = current.id;
+    for (partition, slice) in slices {
+        slice.token = current.progress.get(partition).map_or(0, |progress| progress.next);
     }
 }
 

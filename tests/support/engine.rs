@@ -15,16 +15,16 @@ pub struct Engine {
     process: Process,
     directory: PathBuf,
     name: String,
-    pipeline: PathBuf,
+    pipelines: Vec<PathBuf>,
     port: u16,
 }
 
 impl Engine {
-    /// Starts `highwater run PIPELINE`.
-    pub fn start(directory: &Path, name: &str, pipeline: &Path) -> Self {
+    /// Starts `highwater run PIPELINE...`.
+    pub fn start(directory: &Path, name: &str, pipelines: &[PathBuf]) -> Self {
         let port = free_port();
-        let process = run(directory, name, pipeline, port);
-        Self { process, directory: directory.to_owned(), name: name.to_owned(), pipeline: pipeline.to_owned(), port }
+        let process = run(directory, name, pipelines, port);
+        Self { process, directory: directory.to_owned(), name: name.to_owned(), pipelines: pipelines.to_owned(), port }
     }
 
     /// SIGKILL, and started again at once.
@@ -40,7 +40,7 @@ impl Engine {
 
     /// Started again, after it ended.
     pub fn restart(&mut self) {
-        self.process = run(&self.directory, &self.name, &self.pipeline, self.port);
+        self.process = run(&self.directory, &self.name, &self.pipelines, self.port);
     }
 
     /// SIGTERM, and what it ended with.
@@ -106,8 +106,8 @@ fn value_of(sample: &str) -> f64 {
     sample.rsplit(' ').next().unwrap().parse().unwrap()
 }
 
-fn run(directory: &Path, name: &str, pipeline: &Path, port: u16) -> Process {
+fn run(directory: &Path, name: &str, pipelines: &[PathBuf], port: u16) -> Process {
     let mut command = Command::new(program("highwater"));
-    command.arg("run").arg(pipeline).env("HIGHWATER_LISTEN", format!("127.0.0.1:{port}"));
+    command.arg("run").args(pipelines).env("HIGHWATER_LISTEN", format!("127.0.0.1:{port}"));
     Process::start(directory, name, &mut command)
 }

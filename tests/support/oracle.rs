@@ -34,6 +34,12 @@ impl Scenario {
             .await;
     }
 
+    /// Forgets everything, and notes nothing down any more.
+    pub async fn close_ledger(&self, database: &Database) {
+        let (source, ledger) = (&self.source, self.ledger());
+        database.run(&format!("DROP TRIGGER {ledger} ON {source}; DROP FUNCTION {ledger}; DROP TABLE {ledger}, received_{source}")).await;
+    }
+
     /// Row changes that the ledger holds.
     pub async fn noted(&self, database: &Database) -> u64 {
         database.value(&format!("SELECT count(*) FROM {}", self.ledger())).await.parse().unwrap()

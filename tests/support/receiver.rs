@@ -33,6 +33,11 @@ impl Receiver {
         format!("http://127.0.0.1:{}/webhook", self.port)
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// SIGKILL.
     pub fn kill(&mut self) {
         self.process.kill();

@@ -1,5 +1,6 @@
 //! One test's own world: tables, topics, connector, receiver, pipeline file, and the engines it starts.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::connector::{Connector, sweep};
 use super::database::{Database, Load, Written, write};
 use super::engine::Engine;
-use super::kafka;
+use super::kafka::{self, Stored};
 use super::ranking::Ranking;
 use super::receiver::Receiver;
 use super::scenario::{Extra, Scenario};
@@ -62,6 +63,8 @@ pub struct Stage {
     pub connector: Connector,
     /// The pipeline file.
     pub pipeline: PathBuf,
+    /// Pipeline files that the engines run beside it.
+    pub more_pipelines: Vec<PathBuf>,
     /// Events at the receiver that earlier comparisons were about.
     pub compared: usize,
     directory: Directory,
@@ -76,6 +79,11 @@ impl Stage {
 
     /// The same, with more in the pipeline file.
     pub async fn set_with(scenario: Scenario, more: &Extra) -> Self {
+        Self::set_connected(scenario, more, &[]).await
+    }
+
+    /// The same, with settings of the connector put over those of the repository's.
+    pub async fn set_connected(scenario: Scenario, more: &Extra, settings: &[(&str, &str)]) -> Self {
         let (stack, began) = (Stack::running(), Instant::now());
         let database = Database::open(&stack.postgres);
         let directory = Directory::new(&scenario.name);
@@ -86,7 +94,7 @@ impl Stage {
         for table in scenario.tables() {
             kafka::create_topic(&stack.kafka, &format!("{}.public.{table}", scenario.name)).await;
         }
-        let connector = Connector::new(&stack, &scenario.name, &scenario.tables(), &[]);
+        let connector = Connector::new(&stack, &scenario.name, &scenario.tables(), settings);
         connector.create().await;
         for table in scenario.tables() {
             // From its first record on, every commit is streamed: the slot is older than the snapshot.
@@ -98,13 +106,31 @@ impl Stage {
         std::fs::write(&pipeline, scenario.pipeline(&receiver.url(), SECRET, more)).unwrap();
         let scenario = Arc::new(scenario);
         println!("  {:6.1} s  the stage is set for {}", began.elapsed().as_secs_f64(), scenario.name);
-        Self { engines: Vec::new(), receiver, stack, database, scenario, connector, pipeline, compared: 0, directory, began }
+        Self {
+            engines: Vec::new(),
+            receiver,
+            stack,
+            database,
+            scenario,
+            connector,
+            pipeline,
+            more_pipelines: Vec::new(),
+            compared: 0,
+            directory,
+            began,
+        }
+    }
+
+    /// Where a test may write files; gone when the stage is.
+    pub fn directory(&self) -> &std::path::Path {
+        self.directory.path()
     }
 
     /// Starts one more engine.
     pub fn start_engine(&mut self) -> &mut Engine {
         let name = format!("engine-{}", self.engines.len() + 1);
-        self.engines.push(Engine::start(self.directory.path(), &name, &self.pipeline));
+        let pipelines: Vec<_> = std::iter::once(&self.pipeline).chain(&self.more_pipelines).cloned().collect();
+        self.engines.push(Engine::start(self.directory.path(), &name, &pipelines));
         self.engines.last_mut().unwrap()
     }
 
@@ -207,6 +233,20 @@ impl Stage {
             }
         })
         .await;
+    }
+
+    /// The entries of a lane's dead-letter topic by the partition and offset they name, once there are that many.
+    pub async fn dead_letters(&self, sink: &str, count: usize) -> BTreeMap<(i32, i64), Stored> {
+        let topic = format!("highwater.{}.{sink}.dead-letters", self.scenario.name);
+        eventually("the dead letters are there", seconds(30), async || {
+            let mut letters = BTreeMap::new();
+            for record in kafka::records(&self.stack.kafka, &topic) {
+                let number = |name: &str| record.headers[name].parse::<i64>().unwrap();
+                letters.insert((number("highwater-partition") as i32, number("highwater-offset")), record);
+            }
+            if letters.len() >= count { Ok(letters) } else { Err(format!("{} in {topic}", letters.len())) }
+        })
+        .await
     }
 
     /// SIGTERM to all engines: each ends with 0 within the limit.

@@ -300,10 +300,12 @@ fn records_that_are_no_change_events_are_refused_by_class() {
 
 #[test]
 fn positions_are_read_in_every_form() {
-    let source = |fields: &str| {
-        let record = format!(r#"{{"op":"r","source":{{"name":"p","schema":"s","table":"t",{fields}}}}}"#);
-        decode(&record).unwrap().source
-    };
+    let read = |fields: &str| decode(&format!(r#"{{"op":"r","source":{{"name":"p","schema":"s","table":"t",{fields}}}}}"#));
+    let source = |fields: &str| read(fields).unwrap().source;
+    // `lsn` goes down between transactions: it is no position.
+    for without in [r#""lsn":7,"ts_us":5"#, r#""lsn":7,"sequence":null,"ts_us":5"#] {
+        assert_eq!(read(without).unwrap_err().class(), "no_position");
+    }
     assert_eq!(source(r#""sequence":"[null,\"7\"]","ts_ms":5"#).ts_us, 5000);
     assert_eq!(source(r#""sequence":"[null,\"18446744073709551615\"]","ts_us":5"#).sequence, (None, u64::MAX));
     assert_eq!(source(r#""sequence":"[\"3\", \"4\"]","ts_us":5"#).sequence, (Some(3), 4));

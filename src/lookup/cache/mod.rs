@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::faults::{Protection, holds};
+
 /// Rows of one lookup.
 pub struct Cache<K, R> {
     rows: moka::sync::Cache<K, Kept<R>>,
@@ -137,7 +139,8 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static, R: Clone + Send + Sync + 'sta
         let generation = self.cache.generation.load(Ordering::Acquire);
         let mut discarded = Vec::new();
         for (key, changes) in &self.keys {
-            let unchanged = loads.in_flight.get(key).is_some_and(|in_flight| in_flight.changes == *changes);
+            let unchanged =
+                !holds(Protection::InFlightLoads) || loads.in_flight.get(key).is_some_and(|in_flight| in_flight.changes == *changes);
             if !unchanged || generation != self.generation {
                 discarded.push(key.clone());
             } else if let Some(row) = row(key).filter(|_| loads.following) {

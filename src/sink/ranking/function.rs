@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use redis::{Cmd, FromRedisValue, Value, cmd};
 
+use crate::faults::{Protection, holds};
 use crate::progress::{Boundary, Mark};
 use crate::sink::{Progress, Slice};
 
@@ -177,6 +178,7 @@ impl Functions {
         let mut call = cmd(command);
         call.arg(function).arg(self.keys.len()).arg(&self.keys).arg(VERSION);
         match self.clock {
+            Clock::Server if !holds(Protection::Floor) => call.arg(crate::metrics::unix_us() / 1000),
             Clock::Server => call.arg(""),
             Clock::Fixed(now_ms) => call.arg(now_ms),
         };

@@ -27,6 +27,7 @@ pub use sign::Secret;
 
 use super::{Batch, Error, Policy, Progress, Rejected, Resume, Selected, Sink, Written};
 use crate::config::Start;
+use crate::faults::{Protection, holds};
 use crate::metrics::Metrics;
 use crate::progress::{Boundary, Mark};
 use crate::source::{self, Log};
@@ -40,6 +41,8 @@ pub struct Place<'a> {
     pub pipeline: &'a str,
     /// The sink's name.
     pub sink: &'a str,
+    /// Kafka's bootstrap servers.
+    pub kafka: &'a str,
     /// Debezium's `topic.prefix`.
     pub prefix: &'a str,
     /// Where a lane without progress begins.
@@ -51,6 +54,7 @@ pub struct Webhook<L> {
     endpoint: Endpoint,
     template: Template,
     log: L,
+    kafka: String,
     start: Start,
     snapshot: bool,
     batch_max: usize,
@@ -88,6 +92,7 @@ impl<L: Log> Webhook<L> {
             endpoint: Endpoint::new(config, place.pipeline, place.sink, metrics)?,
             template,
             log,
+            kafka: place.kafka.to_owned(),
             start: place.start,
             snapshot: config.snapshot,
             batch_max: config.batch_max,
@@ -111,9 +116,10 @@ impl<L: Log> Webhook<L> {
         let requests = events.len().div_ceil(self.batch_max).max(bytes.div_ceil(self.batch_bytes_max));
         let count = requests.clamp(1, self.in_flight_max);
         let mut chains = vec![Vec::new(); count];
-        for event in events {
+        for (n, event) in events.iter().enumerate() {
             // The remainder is below `count`, so it fits.
-            let chain = usize::try_from(event.key_hash.unwrap_or(0) % count as u64).unwrap_or(0);
+            let by_key = event.key_hash.unwrap_or(0) % count as u64;
+            let chain = if holds(Protection::KeyOrder) { usize::try_from(by_key).unwrap_or(0) } else { n % count };
             chains[chain].push(event);
         }
         chains.retain(|chain| !chain.is_empty());
@@ -123,9 +129,9 @@ impl<L: Log> Webhook<L> {
     /// The progress of a partition that has a commit.
     fn resumed(&self, partition: i32, (next, metadata): &(i64, String), (low, high): (i64, i64)) -> Result<Progress, Error> {
         let reset = |to: &str| {
-            let (group, topic) = (&self.group, &self.topic);
+            let (kafka, group, topic) = (&self.kafka, &self.group, &self.topic);
             format!(
-                "stop every engine of this pipeline and run kafka-consumer-groups --group {group} --topic {topic}:{partition} --reset-offsets --to-{to} --execute"
+                "stop every engine of this pipeline and run kafka-consumer-groups --bootstrap-server {kafka} --group {group} --topic {topic}:{partition} --reset-offsets --to-{to} --execute"
             )
         };
         if *next < low {
@@ -185,6 +191,11 @@ impl<L: Log> Sink for Webhook<L> {
                 None => Progress { next: low, mark: Mark::default() },
             };
             resume.partitions.insert(partition, progress);
+        }
+        if fresh && self.start == Start::Latest {
+            // For the engines beside this one: once a partition has a commit, those without one begin at their beginning.
+            let others = watermarks.iter().filter(|(partition, _)| !partitions.contains(partition));
+            resume.unread = others.map(|(&partition, &(_, high))| (partition, Progress { next: high, mark: Mark::default() })).collect();
         }
         Ok(resume)
     }

@@ -63,7 +63,7 @@ fn config(url: &str) -> WebhookConfig {
 
 fn webhook_of(config: &WebhookConfig, topic: Topic, start: Start) -> Result<(Webhook<Topic>, Metrics), Error> {
     let metrics = Metrics::new().unwrap();
-    let place = Place { pipeline: "shop", sink: "hook", prefix: "streaming", start };
+    let place = Place { pipeline: "shop", sink: "hook", kafka: "kafka:9092", prefix: "streaming", start };
     let columns = [("id", Type::Int8), ("note", Type::Text)];
     let template = Template::of_table("shop", ["streaming", "public", "orders"], columns.into_iter());
     let sink = Webhook::with_template(config, place, template, "streaming.public.orders".to_owned(), topic, metrics.clone())?;
@@ -422,6 +422,10 @@ async fn a_lane_goes_on_where_the_group_committed() {
     let fresh = Topic { committed: BTreeMap::new(), ..topic.clone() };
     assert_eq!(resumed(&fresh, Start::Earliest, &[0, 2]).await.unwrap(), [(0, 10, none()), (2, 3, none())]);
     assert_eq!(resumed(&fresh, Start::Latest, &[0, 2]).await.unwrap(), [(0, 50, none()), (2, 9, none())]);
+    // The engine that is first says where the partitions of others begin too: beside its commits theirs would begin at the beginning.
+    let (first, _) = webhook_of(&config("http://127.0.0.1:9"), fresh.clone(), Start::Latest).unwrap();
+    let unread = first.resume(&[0, 2]).await.unwrap().unread;
+    assert_eq!(unread.into_iter().map(|(p, progress)| (p, progress.next)).collect::<Vec<_>>(), [(1, 7)]);
 
     for (next, words) in [(9, "removed 1 records of partition 0"), (51, "ends at offset 50 of partition 0")] {
         let gone = Topic { committed: [(0, (next, String::new()))].into(), ..topic.clone() };

@@ -1,0 +1,132 @@
+//! Faults that tests ask for: points at which the process dies, and protections that are switched off, one or several, chosen at run time.
+//!
+//! Only a build with the feature `faults` has them; in every other [`holds`] is true, [`reach`] does nothing and [`VARIABLE`] is not read. The
+//! variable holds words: `kill=before_call:17` dies when that point is reached for the 17th time, `off=mark` switches a protection off.
+
+/// A rule without which results go wrong; the test of each fails while it is off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protection {
+    /// Redis compares epoch and token before it applies.
+    CompareAndSet,
+    /// Batches that were read before the last seek are dropped.
+    Token,
+    /// What Debezium sends again is known by its position.
+    Mark,
+    /// A null first element under a later commit is a connector that began anew.
+    NullFirst,
+    /// The window's start is decided by Redis' clock alone.
+    Floor,
+    /// A snapshot run is known by its LSN and its transaction.
+    RunIdentity,
+    /// Snapshots and truncates begin an epoch.
+    Boundary,
+    /// A Redis that restarted begins an epoch.
+    RunId,
+    /// A lookup row whose key changed while it was loaded is not kept.
+    InFlightLoads,
+    /// Events of one key are sent one after the other.
+    KeyOrder,
+}
+
+/// A moment at which the process may die.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Point {
+    /// A batch is about to be sent.
+    BeforeCall,
+    /// The sink has it, and nobody here knows.
+    BeforeReply,
+    /// It is known, and no offset is committed.
+    AfterReply,
+    /// A call reached an epoch that is being built.
+    Rebuild,
+    /// SIGTERM came, and not everything is written.
+    Drain,
+}
+
+#[cfg(feature = "faults")]
+mod chosen {
+    use std::sync::LazyLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::{Point, Protection};
+
+    /// Where the faults of a process are chosen.
+    pub const VARIABLE: &str = "HIGHWATER_FAULTS";
+
+    const PROTECTIONS: &[(&str, Protection)] = &[
+        ("compare_and_set", Protection::CompareAndSet),
+        ("token", Protection::Token),
+        ("mark", Protection::Mark),
+        ("null_first", Protection::NullFirst),
+        ("floor", Protection::Floor),
+        ("run_identity", Protection::RunIdentity),
+        ("boundary", Protection::Boundary),
+        ("run_id", Protection::RunId),
+        ("in_flight_loads", Protection::InFlightLoads),
+        ("key_order", Protection::KeyOrder),
+    ];
+
+    const POINTS: &[(&str, Point)] = &[
+        ("before_call", Point::BeforeCall),
+        ("before_reply", Point::BeforeReply),
+        ("after_reply", Point::AfterReply),
+        ("rebuild", Point::Rebuild),
+        ("drain", Point::Drain),
+    ];
+
+    struct Faults {
+        off: Vec<Protection>,
+        kill: Option<(Point, u64)>,
+        reached: AtomicU64,
+    }
+
+    static FAULTS: LazyLock<Faults> = LazyLock::new(|| read(&std::env::var(VARIABLE).unwrap_or_default()));
+
+    /// A word that means nothing would be a test that tests nothing: the process ends.
+    fn read(text: &str) -> Faults {
+        let mut faults = Faults { off: Vec::new(), kill: None, reached: AtomicU64::new(0) };
+        for word in text.split_whitespace() {
+            let protection = word.strip_prefix("off=").and_then(|name| PROTECTIONS.iter().find(|(known, _)| *known == name));
+            let kill = word.strip_prefix("kill=").and_then(|kill| kill.split_once(':'));
+            let kill = kill.and_then(|(name, count)| Some((POINTS.iter().find(|(known, _)| *known == name)?.1, count.parse().ok()?)));
+            match (protection, kill) {
+                (Some((_, protection)), _) => faults.off.push(*protection),
+                (None, Some(kill)) => faults.kill = Some(kill),
+                (None, None) => {
+                    eprintln!("{VARIABLE}: nothing is called {word:?}");
+                    std::process::exit(2);
+                }
+            }
+        }
+        faults
+    }
+
+    /// False while a test has it switched off.
+    pub fn holds(protection: Protection) -> bool {
+        !FAULTS.off.contains(&protection)
+    }
+
+    /// Dies if a test asked for that.
+    pub fn reach(point: Point) {
+        if let Some((chosen, count)) = FAULTS.kill
+            && chosen == point
+            && FAULTS.reached.fetch_add(1, Ordering::Relaxed) + 1 == count
+        {
+            // As abrupt as SIGKILL: nothing is flushed, closed or said.
+            std::process::abort();
+        }
+    }
+}
+
+#[cfg(feature = "faults")]
+pub use chosen::{VARIABLE, holds, reach};
+
+/// Always.
+#[cfg(not(feature = "faults"))]
+pub const fn holds(_: Protection) -> bool {
+    true
+}
+
+/// Nothing.
+#[cfg(not(feature = "faults"))]
+pub const fn reach(_: Point) {}
