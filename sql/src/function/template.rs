@@ -2,6 +2,7 @@
 //!
 //! A template is a constant and is read once, when the SELECT is checked; what is not computed exactly as in Postgres is refused then.
 
+mod interval;
 mod number;
 mod time;
 
@@ -96,14 +97,13 @@ fn quoted_text<'t>(text: &'t str, parts: &mut Vec<Part>) -> &'t str {
     characters.as_str()
 }
 
-const INTERVAL: &str = "use extract(hour from ...) and the like, or cast the interval to text";
 const TO_DATE: &str = "cast the text: x::date";
 const TO_NUMBER: &str = "cast the text: x::numeric";
 
 const ROWS: &[Function] = &[
     row("to_char", &[Timestamp, Text], Text, Run::Prepared(time::prepared)).stable(),
     row("to_char", &[Timestamptz, Text], Text, Run::Prepared(time::prepared_with_zone)).stable(),
-    row("to_char", &[Interval, Text], Text, Run::Refused(INTERVAL)),
+    row("to_char", &[Interval, Text], Text, Run::Prepared(interval::prepared)).stable(),
     row("to_char", &[Int4, Text], Text, Run::Prepared(number::prepared)).stable(),
     row("to_char", &[Int8, Text], Text, Run::Prepared(number::prepared)).stable(),
     row("to_char", &[Float4, Text], Text, Run::Prepared(number::prepared)).stable(),

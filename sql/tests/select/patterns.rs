@@ -14,6 +14,7 @@ const TIMES: &str = r#"A.D. A.M. AD AM B.C. BC CC DAY DDD DD DY Day Dy D FF1 FF2
     MONTH MON MS Month Mon OF P.M. PM Q RM SSSSS SSSS SS TZH TZM TZ US WW W Y,YYY YYYY YYY YY Y a.d. a.m. ad am b.c. bc cc day ddd dd dy d ff1
     ff2 ff3 ff4 ff5 ff6 hh24 hh12 hh iddd id iw iyyy iyy iy i j mi mm month mon ms of p.m. pm q rm sssss ssss ss tzh tzm tz us ww w y,yyy yyyy
     yyy yy y - / : . , T "T" "at\"x" \" \ é Tz " FX TM SP Z"#;
+const INTERVALS: &str = r#"HH24 HH12 HH MI SS MS US FF1 FF2 FF3 FF4 FF5 FF6 SSSS SSSSS DD MM hh24 mi ss ms us dd mm : - . "h" YYYY Day"#;
 const NUMBERS: &str = r#"9 9 99 9 0 0 , G S MI PL SG PR FM "x" $ % - é fm mi s"#;
 
 impl Generator {
@@ -33,7 +34,8 @@ impl Generator {
             "decode" if position == 0 && self.random.chance(40) => self.soup("aAbzYWJj019+/== \\\\377é"),
             _ if position != 1 => return None,
             "~" | "!~" | "~*" | "!~*" | "regexp_like" => self.pattern(),
-            "to_char" if ty.starts_with("timestamp") => self.time_template(),
+            "to_char" if ty.starts_with("timestamp") => self.time_template(TIMES),
+            "to_char" if ty == "interval" => self.time_template(INTERVALS),
             "to_char" => self.number_template(),
             _ => return None,
         };
@@ -59,14 +61,14 @@ impl Generator {
         pattern
     }
 
-    fn time_template(&mut self) -> String {
+    fn time_template(&mut self, fields: &'static str) -> String {
         if self.random.chance(20) {
             return self.soup(r#"YYMDHS24ISWQJFFTthmdaypP.-"\ é13,OZ"#);
         }
         let mut template = String::new();
         for _ in 0..1 + self.random.below(5) {
             template += self.one(&["", "", "", "", "FM", "fm"]);
-            template += self.word(TIMES);
+            template += self.word(fields);
             template += self.one(&["", "", "", "", "", "TH", "th", "-", " "]);
         }
         template

@@ -8,7 +8,7 @@ use super::{Field, Language, Part, refused};
 use crate::time::{self as calendar, Civil, HOUR, MINUTE, SECOND};
 use crate::value::Value;
 
-const LANGUAGE: Language = Language {
+pub(super) const LANGUAGE: Language = Language {
     keywords: &[
         "A.D.", "A.M.", "AD", "AM", "B.C.", "BC", "CC", "DAY", "DDD", "DD", "DY", "Day", "Dy", "D", "FF1", "FF2", "FF3", "FF4", "FF5",
         "FF6", "FX", "HH24", "HH12", "HH", "IDDD", "ID", "IW", "IYYY", "IYY", "IY", "I", "J", "MI", "MM", "MONTH", "MON", "MS", "Month",
@@ -202,7 +202,7 @@ fn century(year: i32) -> i64 {
 }
 
 /// The number with `st`, `nd`, `rd` or `th` when that was asked for (`str_numth`).
-fn push_ordinal(digits: &str, field: &Field, out: &mut String) {
+pub(super) fn push_ordinal(digits: &str, field: &Field, out: &mut String) {
     out.push_str(digits);
     let Some(case) = field.ordinal else { return };
     let teens = digits.len() > 1 && digits.as_bytes()[digits.len() - 2] == b'1';

@@ -22,8 +22,8 @@ const PATTERN_BYTES_MAX: usize = 4_096;
 const DEPTH_MAX: u32 = 50;
 /// Largest repetition count (`DUPMAX`).
 const REPEAT_MAX: u32 = 255;
-/// Memory of a compiled pattern, in bytes.
-const COMPILED_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Memory of a compiled pattern, in bytes: patterns that Postgres finds too complex are beyond it.
+const COMPILED_BYTES_MAX: usize = 1024 * 1024;
 
 const INSTEAD: &str =
     "LIKE, starts_with, strpos and split_part say most of what is left, and several simpler patterns can be joined by AND and OR";
