@@ -129,11 +129,21 @@ impl Checker<'_> {
             let types: Vec<String> = arguments.iter().map(|a| shown(&a.ty)).collect();
             return Err(refusal("0A000", at, format!("{what} of {} is not supported", types.join(" and "))).hint(instead));
         }
-        let (arguments, collation) = convert(at, function, arguments)?;
-        if function.needs_c {
-            Typed::require_c(&collation, at, what)?;
+        let given: Vec<Type> = arguments.iter().map(|a| a.ty.clone()).collect();
+        if resolve::lacks_type(function, &given) {
+            return Err(refusal("42804", at, "could not determine polymorphic type because input has type unknown")
+                .hint("Add an explicit type cast."));
         }
+        let (arguments, collation) = convert(at, function, arguments)?;
         let types: Vec<Type> = arguments.iter().map(|a| a.ty.clone()).collect();
+        if function.needs_c {
+            // Strings within jsonb are ordered as the database orders text.
+            let jsonb = types.iter().any(|ty| innermost(ty) == &Type::Jsonb);
+            Typed::require_c(&if jsonb { self.default_collation() } else { collation.clone() }, at, what)?;
+        }
+        if let Some(ty) = types.iter().find(|ty| compares_elements(function) && innermost(ty) == &Type::Json) {
+            return Err(refusal("42883", at, format!("could not identify an equality operator for type {}", shown(innermost(ty)))));
+        }
         let result = result_type(function, &types);
         let collation = match collation {
             Collation::C if super::has_collation(&result) && !types.iter().any(super::has_collation) => self.default_collation(),
@@ -148,8 +158,22 @@ impl Checker<'_> {
     }
 }
 
+/// The type of the elements of an array, or the type itself.
+fn innermost(ty: &Type) -> &Type {
+    if let Type::Array(element) = ty { element } else { ty }
+}
+
+/// Whether the function compares the elements of its arrays by their `=`.
+fn compares_elements(function: &Function) -> bool {
+    let array = function.arguments.iter().any(|base| matches!(base, Base::AnyArray | Base::AnyCompatibleArray));
+    array && matches!(function.name, "=" | "<>" | "<" | "<=" | ">" | ">=" | "@>" | "<@" | "&&" | "array_position" | "array_remove")
+}
+
 /// The program of a call.
 fn node(at: usize, function: &Function, arguments: Vec<Typed>) -> Result<Node, SelectError> {
+    if let Run::Typed(run) = function.run {
+        return Ok(Node::Typed(run, arguments.into_iter().map(|a| (a.ty, a.node)).collect()));
+    }
     let first_type = arguments.first().map_or(Type::Unknown, |a| a.ty.clone());
     let nodes: Vec<Node> = arguments.into_iter().map(|a| a.node).collect();
     let wrong = || refusal("XX000", at, format!("{} takes another number of arguments", function.name));
@@ -175,7 +199,12 @@ fn node(at: usize, function: &Function, arguments: Vec<Typed>) -> Result<Node, S
             Node::Compare(test, Box::new((first_type, a, b)))
         }
         Run::List(run) => Node::List(run, nodes),
-        Run::Refused(_) => return Err(wrong()),
+        Run::Variadic(run) => {
+            let mut nodes = nodes.into_iter();
+            let first = nodes.next().ok_or_else(wrong)?;
+            Node::Two(run, Box::new((first, Node::Array(nodes.collect()).folded())))
+        }
+        Run::Typed(_) | Run::Refused(_) => return Err(wrong()),
     })
 }
 
@@ -194,6 +223,9 @@ fn declared(function: &Function, index: usize, types: &[Type]) -> Type {
         }
         Base::AnyElement | Base::AnyNonArray | Base::AnyEnum => element_type(function, types),
         Base::AnyArray => Type::Array(Box::new(element_type(function, types))),
+        Base::AnyCompatible => resolve::compatible_type(&function.arguments, types).unwrap_or(own),
+        Base::AnyCompatibleArray => resolve::compatible_type(&function.arguments, types).map_or(own, |ty| Type::Array(Box::new(ty))),
+        Base::Texts => Type::Text,
         base => base.plain().unwrap_or(own),
     }
 }
@@ -215,6 +247,8 @@ fn result_type(function: &Function, types: &[Type]) -> Type {
     match function.result {
         Base::AnyElement | Base::AnyNonArray | Base::AnyEnum => element_type(function, types),
         Base::AnyArray => Type::Array(Box::new(element_type(function, types))),
+        Base::AnyCompatible => resolve::compatible_type(&function.arguments, types).unwrap_or(Type::Unknown),
+        Base::AnyCompatibleArray => Type::Array(Box::new(resolve::compatible_type(&function.arguments, types).unwrap_or(Type::Unknown))),
         base => base.plain().unwrap_or(Type::Unknown),
     }
 }
@@ -227,7 +261,7 @@ fn convert(at: usize, function: &Function, arguments: Vec<Typed>) -> Result<(Vec
     for (index, argument) in arguments.into_iter().enumerate() {
         let wanted = declared(function, index, &types);
         let keeps_type = unmodified(&argument.ty) == wanted
-            || function.arguments.get(index).is_none_or(|b| b.is_pseudo()) && argument.ty != Type::Unknown;
+            || function.arguments.get(index).or(function.arguments.last()).is_none_or(|b| b.keeps_type()) && argument.ty != Type::Unknown;
         let argument = if matches!(function.run, Run::OfTexts(_)) {
             let own = argument.at;
             argument.explicitly(&Type::Text, own)?

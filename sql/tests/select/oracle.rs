@@ -43,6 +43,13 @@ const SESSION: &[&str] = &[
        RETURN coalesce('=' || answer, 'NULL');
      EXCEPTION WHEN OTHERS THEN RETURN '!' || SQLSTATE;
      END $f$",
+    "CREATE FUNCTION pg_temp.json_of(expression text, wanted int) RETURNS text LANGUAGE plpgsql AS $f$
+     DECLARE answer text;
+     BEGIN
+       EXECUTE 'SELECT to_jsonb(x)::text FROM (SELECT ' || expression || ' AS x FROM samples WHERE row_number = $1) s' INTO answer USING wanted;
+       RETURN '=' || coalesce(answer, 'null');
+     EXCEPTION WHEN OTHERS THEN RETURN '!' || SQLSTATE;
+     END $f$",
 ];
 
 impl Oracle {
@@ -95,6 +102,12 @@ impl Oracle {
     /// `(expression)::text` for each row.
     pub fn answers(&mut self, expression: &str) -> Vec<Answer> {
         let answers = self.strings("SELECT pg_temp.value_of($1, row_number) FROM samples ORDER BY row_number", expression);
+        answers.iter().map(|answer| parse(answer)).collect()
+    }
+
+    /// `to_jsonb(expression)::text` for each row.
+    pub fn json(&mut self, expression: &str) -> Vec<Answer> {
+        let answers = self.strings("SELECT pg_temp.json_of($1, row_number) FROM samples ORDER BY row_number", expression);
         answers.iter().map(|answer| parse(answer)).collect()
     }
 
