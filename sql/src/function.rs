@@ -216,6 +216,8 @@ pub(crate) enum Run {
     List(fn(&[Cow<'_, Value>]) -> Outcome),
     /// Called for NULLs too, with the types of its arguments.
     Typed(RunTyped),
+    /// The same, but strict: NULL without a call when an argument is a constant NULL; the function sees to the others.
+    StrictTyped(RunTyped),
     /// Strict in two arguments, of which the second is the array of all that follow the first.
     Variadic(fn(&Value, &Value) -> Outcome),
     /// A comparison: the test of the order of its arguments.

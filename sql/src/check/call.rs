@@ -9,7 +9,7 @@ use super::typed::{Collation, Typed, shown};
 use crate::error::SelectError;
 use crate::eval::Node;
 use crate::function::{self, Base, Function, Run};
-use crate::value::Type;
+use crate::value::{Type, Value};
 
 /// Arguments of one call (`FUNC_MAX_ARGS`).
 const ARGUMENTS_MAX: usize = 100;
@@ -40,6 +40,24 @@ const NOT_REPEATABLE: &[&str] = &[
     "pg_sleep",
     "random_normal",
     "setseed",
+];
+
+/// Functions that give several rows and have no row of their own in the tables.
+const SET_RETURNING: &[&str] = &[
+    "generate_series",
+    "regexp_matches",
+    "regexp_split_to_table",
+    "string_to_table",
+    "jsonb_path_query",
+    "json_to_record",
+    "json_to_recordset",
+    "jsonb_to_record",
+    "jsonb_to_recordset",
+    "json_populate_record",
+    "json_populate_recordset",
+    "jsonb_populate_record",
+    "jsonb_populate_recordset",
+    "ts_stat",
 ];
 
 /// An operand that several comparisons read and that is evaluated once.
@@ -171,7 +189,12 @@ fn compares_elements(function: &Function) -> bool {
 
 /// The program of a call.
 fn node(at: usize, function: &Function, arguments: Vec<Typed>) -> Result<Node, SelectError> {
-    if let Run::Typed(run) = function.run {
+    if let Run::StrictTyped(_) = function.run
+        && arguments.iter().any(|a| matches!(a.node, Node::Constant(Value::Null)))
+    {
+        return Ok(Node::Constant(Value::Null));
+    }
+    if let Run::Typed(run) | Run::StrictTyped(run) = function.run {
         return Ok(Node::Typed(run, arguments.into_iter().map(|a| (a.ty, a.node)).collect()));
     }
     let first_type = arguments.first().map_or(Type::Unknown, |a| a.ty.clone());
@@ -204,7 +227,7 @@ fn node(at: usize, function: &Function, arguments: Vec<Typed>) -> Result<Node, S
             let first = nodes.next().ok_or_else(wrong)?;
             Node::Two(run, Box::new((first, Node::Array(nodes.collect()).folded())))
         }
-        Run::Typed(_) | Run::Refused(_) => return Err(wrong()),
+        Run::Typed(_) | Run::StrictTyped(_) | Run::Refused(_) => return Err(wrong()),
     })
 }
 
@@ -300,6 +323,10 @@ fn function_error(at: usize, schema: Option<&str>, name: &str, types: &[Type], w
     if NOT_REPEATABLE.contains(&name) {
         return refusal("0A000", at, format!("{name}() is not supported: its value would differ on a replay"))
             .hint("use a column of the source table, for example one that a DEFAULT fills");
+    }
+    if SET_RETURNING.contains(&name) {
+        return refusal("0A000", at, format!("{name}() is not supported: each change of the source gives one row"))
+            .hint("name the parts one by one");
     }
     let arguments: Vec<String> = types.iter().map(shown).collect();
     let full = schema.map_or_else(|| name.to_owned(), |schema| format!("{schema}.{name}"));

@@ -344,7 +344,9 @@ impl Checker<'_> {
         }
         let (nodes, ty, collation) = self.unified(list, "ARRAY")?;
         if matches!(ty, Type::Array(_)) {
-            return Err(refusal("0A000", at, "arrays of more than one dimension are not supported").hint("use jsonb"));
+            return Err(
+                refusal("0A000", at, "arrays of more than one dimension are not supported").hint("keep nested lists in a jsonb column")
+            );
         }
         Ok(Typed::new(Node::Array(nodes), Type::Array(Box::new(ty)), at).collated(collation))
     }
@@ -358,7 +360,9 @@ impl Checker<'_> {
         }
         let Type::Array(element) = operand.ty.clone() else {
             if within_array {
-                return Err(refusal("0A000", at, "arrays of more than one dimension are not supported").hint("use jsonb"));
+                return Err(
+                    refusal("0A000", at, "arrays of more than one dimension are not supported").hint("keep nested lists in a jsonb column")
+                );
             }
             return Err(refusal(
                 "42804",

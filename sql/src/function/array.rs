@@ -24,9 +24,9 @@ const OPERATORS: &[Function] = &[
     row("||", &[AnyCompatibleArray, AnyCompatibleArray], AnyCompatibleArray, Run::Typed(concatenate)),
     row("||", &[AnyCompatible, AnyCompatibleArray], AnyCompatibleArray, Run::Typed(prepend)),
     row("||", WITH_ELEMENT, AnyCompatibleArray, Run::Typed(append)),
-    row("@>", BOTH, Bool, Run::Typed(contains)),
-    row("<@", BOTH, Bool, Run::Typed(contained)),
-    row("&&", BOTH, Bool, Run::Typed(overlap)),
+    row("@>", BOTH, Bool, Run::StrictTyped(contains)),
+    row("<@", BOTH, Bool, Run::StrictTyped(contained)),
+    row("&&", BOTH, Bool, Run::StrictTyped(overlap)),
     row("&&", &[Inet, Inet], Bool, Run::Refused("compare the addresses themselves")),
 ];
 
@@ -42,7 +42,7 @@ const FUNCTIONS: &[Function] = &[
     row("array_position", WITH_ELEMENT, Int4, Run::Typed(position)),
     row("array_position", &[AnyCompatibleArray, AnyCompatible, Int4], Int4, Run::Typed(position)),
     row("array_remove", WITH_ELEMENT, AnyCompatibleArray, Run::Typed(remove)),
-    row("array_to_string", &[AnyArray, Text], Text, Run::Typed(to_string)).stable(),
+    row("array_to_string", &[AnyArray, Text], Text, Run::StrictTyped(to_string)).stable(),
     row("array_to_string", &[AnyArray, Text, Text], Text, Run::Typed(to_string)).stable(),
     row("array_positions", WITH_ELEMENT, AnyCompatibleArray, Run::Refused("array_position gives the first one")),
     row("array_replace", &[AnyCompatibleArray, AnyCompatible, AnyCompatible], AnyCompatibleArray, Run::Refused(BOUNDED)),

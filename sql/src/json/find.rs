@@ -48,9 +48,10 @@ pub fn find_jsonb<'t>(text: &'t str, path: &[Step<'_>]) -> Result<Option<&'t str
 
 /// The value as text (`->>`): a string without its quotes and escapes, `None` for null, the JSON itself for the others.
 pub fn unquoted(json: &str) -> Result<Option<String>, RowError> {
-    match json.as_bytes().first() {
+    let token = json.trim_start_matches([' ', '\t', '\n', '\r']);
+    match token.as_bytes().first() {
         Some(b'n') => Ok(None),
-        Some(b'"') => Parser::new(json).text().map(Some),
+        Some(b'"') => Parser::new(token).text().map(Some),
         _ => Ok(Some(json.to_owned())),
     }
 }
@@ -70,6 +71,10 @@ impl<'t> Search<'t> {
 
     fn run(mut self, path: &[Step<'_>]) -> Result<Option<&'t str>, RowError> {
         self.value(path)?;
+        // The blanks before a document that is a scalar stay (`get_scalar` says that skipping them is not worth it).
+        if path.is_empty() && !matches!(self.found.and_then(|found| found.bytes().next()), Some(b'[' | b'{')) {
+            return Ok(Some(&self.text[..self.parser.at]));
+        }
         Ok(self.found)
     }
 
@@ -175,7 +180,7 @@ mod tests {
     #[test]
     fn strings_lose_quotes_and_escapes() {
         assert_eq!(unquoted(r#""a\n\"\ud83d\ude00""#).unwrap(), Some("a\n\"😀".to_owned()));
-        assert_eq!(unquoted("null").unwrap(), None);
+        assert_eq!(unquoted(" null").unwrap(), None);
         assert_eq!(unquoted("[ 1 ]").unwrap(), Some("[ 1 ]".to_owned()));
     }
 }

@@ -312,6 +312,10 @@ impl Reader {
             return Err(Refused::FieldOverflow);
         }
         let days = match (year, self.month, self.day, self.day_of_year) {
+            // Postgres (`date2j`) overflows, and reads '123456789.123' as a day of the year 5864578.
+            (Some(year), _, _, Some(_)) if year > YEAR_MAX => {
+                return Err(Refused::Other(RowError::new("0A000", format!("a day of the year {year} is not supported"))));
+            }
             (Some(year), _, _, Some(day)) => Some(civil_days(year, 1, 1)?.saturating_add(i32::try_from(day - 1).unwrap_or(0))),
             (Some(year), Some(month), Some(day), None) => Some(civil_days(year, month, day)?),
             (None, None, None, None) => None,
@@ -336,6 +340,9 @@ impl Reader {
         Ok(Parts { days, micros, offset })
     }
 }
+
+/// The last year that a date can have.
+const YEAR_MAX: i64 = 5_874_897;
 
 fn civil_days(year: i64, month: i64, day: i64) -> Result<i32, Refused> {
     let date = (|| Some(Civil { year: i32::try_from(year).ok()?, month: u8::try_from(month).ok()?, day: u8::try_from(day).ok()? }))();

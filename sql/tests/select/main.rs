@@ -9,6 +9,8 @@ mod cases;
 mod differential;
 mod generator;
 mod joins;
+mod limits;
+mod lookups;
 mod names;
 mod oracle;
 mod refusals;
