@@ -124,7 +124,8 @@ impl Checker<'_> {
         };
         let (left_type, element_type) = (declared(function, 0, &types), declared(function, 1, &types));
         if function.needs_c {
-            Typed::require_c(&left.collation.clone().with(array.collation.clone()), at, "the order of text")?;
+            let collation = left.collation.clone().with(array.collation.clone());
+            Typed::require_c(&self.order_of(&types, collation), at, "the order of text")?;
         }
         let mismatch = || operator_error(at, name, &types, Unresolved::NotFound);
         let left = left.implicitly(&left_type)?.ok_or_else(mismatch)?;
@@ -142,6 +143,11 @@ impl Checker<'_> {
         self.apply(at, &format!("{name}()"), function, arguments)
     }
 
+    /// The collation that orders values of these types: strings within jsonb are ordered as the database orders text.
+    pub fn order_of(&self, types: &[Type], collation: Collation) -> Collation {
+        if types.iter().any(|ty| innermost(ty) == &Type::Jsonb) { self.default_collation() } else { collation }
+    }
+
     fn apply(&mut self, at: usize, what: &str, function: &'static Function, arguments: Vec<Typed>) -> Result<Typed, SelectError> {
         if let Run::Refused(instead) = function.run {
             let types: Vec<String> = arguments.iter().map(|a| shown(&a.ty)).collect();
@@ -155,9 +161,7 @@ impl Checker<'_> {
         let (arguments, collation) = convert(at, function, arguments)?;
         let types: Vec<Type> = arguments.iter().map(|a| a.ty.clone()).collect();
         if function.needs_c {
-            // Strings within jsonb are ordered as the database orders text.
-            let jsonb = types.iter().any(|ty| innermost(ty) == &Type::Jsonb);
-            Typed::require_c(&if jsonb { self.default_collation() } else { collation.clone() }, at, what)?;
+            Typed::require_c(&self.order_of(&types, collation.clone()), at, what)?;
         }
         if let Some(ty) = types.iter().find(|ty| compares_elements(function) && innermost(ty) == &Type::Json) {
             return Err(refusal("42883", at, format!("could not identify an equality operator for type {}", shown(innermost(ty)))));
@@ -177,7 +181,7 @@ impl Checker<'_> {
 }
 
 /// The type of the elements of an array, or the type itself.
-fn innermost(ty: &Type) -> &Type {
+pub(super) fn innermost(ty: &Type) -> &Type {
     if let Type::Array(element) = ty { element } else { ty }
 }
 

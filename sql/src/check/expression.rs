@@ -1,6 +1,6 @@
 //! Expressions: types by Postgres' rules (`parse_expr.c`), and the program that computes them.
 
-use super::call::Operands;
+use super::call::{Operands, innermost};
 use super::resolve::{common_modifiers, common_type};
 use super::scope::{Tables, WithHint, refusal};
 use super::type_name;
@@ -319,11 +319,11 @@ impl Checker<'_> {
     fn extreme(&mut self, at: usize, greatest: bool, list: &[Expr]) -> Result<Typed, SelectError> {
         let place = if greatest { "GREATEST" } else { "LEAST" };
         let (list, ty, collation) = self.unified(list, place)?;
-        if matches!(ty, Type::Json) {
+        if innermost(&ty) == &Type::Json {
             return Err(refusal("42883", at, format!("could not identify a comparison function for type {}", shown(&ty))));
         }
-        if super::has_collation(&ty) {
-            Typed::require_c(&collation, at, place)?;
+        if super::has_collation(&ty) || innermost(&ty) == &Type::Jsonb {
+            Typed::require_c(&self.order_of(std::slice::from_ref(&ty), collation.clone()), at, place)?;
         }
         let wanted = if greatest { std::cmp::Ordering::Greater } else { std::cmp::Ordering::Less };
         Ok(Typed::new(Node::Extreme(wanted, ty.clone(), list), ty, at).collated(collation))

@@ -268,7 +268,8 @@ fn an_unknown_column_comes_with_a_suggestion() {
 fn other_collations_only_where_they_do_not_matter() {
     let mut word = column("word", Type::Text);
     word.collation_is_c = false;
-    let catalog = Catalog { tables: vec![table("public", "t", vec![word], &[])], default_collation_is_c: false };
+    let columns = vec![word, column("document", Type::Jsonb)];
+    let catalog = Catalog { tables: vec![table("public", "t", columns, &[])], default_collation_is_c: false };
     for fine in [
         "word = 'a'",
         "word <> 'a'",
@@ -280,6 +281,9 @@ fn other_collations_only_where_they_do_not_matter() {
         "word IS NULL",
         "CASE word WHEN 'a' THEN 1 END",
         "coalesce(word, 'x')",
+        "document = '{}'",
+        "document @> '{}'",
+        "document IN ('{}', '1')",
     ] {
         check(&format!("SELECT {fine} FROM t"), &catalog).unwrap_or_else(|e| panic!("{fine}: {e}"));
     }
@@ -291,6 +295,11 @@ fn other_collations_only_where_they_do_not_matter() {
         "greatest(word, 'a')",
         "lower(coalesce(word, 'x'))",
         "lower(1::text)",
+        "document < '{}'",
+        "document BETWEEN '{}' AND '[]'",
+        "greatest(document, '{}')",
+        "ARRAY[document] < ARRAY[document]",
+        "document < ANY (ARRAY[document])",
     ] {
         let error = check(&format!("SELECT {refused} FROM t"), &catalog).expect_err(refused);
         assert_eq!(error.sqlstate, "0A000", "{refused}");
