@@ -61,8 +61,8 @@ impl Parser<'_> {
 
     fn infix_binding(&self) -> Option<u8> {
         let level = match self.peek() {
-            // The name of an argument stands before it: no operator.
-            Token::Operator(operator) if operator == "=>" => return None,
+            // An argument's name, not an operator.
+            Token::Operator(arrow) if arrow == "=>" => return None,
             Token::Operator(operator) => operator_binding(operator),
             Token::Typecast | Token::Symbol('[') => binding::POSTFIX,
             Token::Word(word) => match word.as_str() {

@@ -55,13 +55,13 @@ fn make_date(year: &Value, month: &Value, day: &Value) -> Outcome {
 /// Microseconds since midnight (`float_time_overflows`, `make_time`).
 #[allow(clippy::cast_possible_truncation)]
 fn clock_of(hour: i64, minute: i64, second: f64) -> Option<i64> {
-    // Rounded before it is looked at: -0.0000001 is zero.
-    let fraction = (second * 1e6).round_ties_even();
-    let ranges = (0..=24).contains(&hour) && (0..60).contains(&minute) && (0.0..=60e6).contains(&fraction);
+    // Seconds are rounded before they are checked: a tiny negative number is zero.
+    let rest = (second * 1e6).round_ties_even();
+    let ranges = (0..=24).contains(&hour) && (0..60).contains(&minute) && (0.0..=6e7).contains(&rest);
     if !ranges {
         return None;
     }
-    let micros = hour * HOUR + minute * MINUTE + fraction as i64;
+    let micros = hour * HOUR + minute * MINUTE + rest as i64;
     (micros <= DAY).then_some(micros)
 }
 
