@@ -447,7 +447,7 @@ impl Parser<'_> {
             return Err(self.refuse("column aliases of a table are not supported", "give the outputs their names with AS"));
         }
         if self.word_at(0, "tablesample") {
-            return Err(self.refuse("TABLESAMPLE is not supported", "say in WHERE which rows count"));
+            return Err(self.refuse("TABLESAMPLE is not supported", "use WHERE"));
         }
         Ok(TableRef { at, schema, name, alias })
     }
