@@ -6,8 +6,10 @@
 //! Postgres' volatility says). Rows with [`Run::Refused`] exist in Postgres but not here; they take part in the resolution so that
 //! an ambiguous call cannot silently mean something else, and refuse the SELECT when chosen.
 
+mod array;
 mod cast;
 mod compare;
+mod json;
 mod number;
 mod template;
 mod text;
@@ -76,6 +78,12 @@ pub(crate) enum Base {
     AnyArray,
     /// `anyenum`
     AnyEnum,
+    /// `anycompatible`
+    AnyCompatible,
+    /// `anycompatiblearray`
+    AnyCompatibleArray,
+    /// `VARIADIC text[]`: as a last argument, one text or more
+    Texts,
     /// `"any"`, and as a last argument any number of them
     Any,
 }
@@ -143,6 +151,9 @@ impl Base {
             | Self::AnyNonArray
             | Self::AnyArray
             | Self::AnyEnum
+            | Self::AnyCompatible
+            | Self::AnyCompatibleArray
+            | Self::Texts
             | Self::Any => return None,
         })
     }
@@ -159,14 +170,20 @@ impl Base {
             Self::Uuid | Self::Json | Self::Jsonb | Self::Bytea | Self::Foreign => 'U',
             Self::Inet => 'I',
             Self::Enum => 'E',
-            Self::Array | Self::TextArray => 'A',
-            Self::AnyElement | Self::AnyNonArray | Self::AnyArray | Self::AnyEnum | Self::Any => 'P',
+            Self::Array | Self::TextArray | Self::Texts => 'A',
+            Self::AnyElement | Self::AnyNonArray | Self::AnyArray | Self::AnyEnum => 'P',
+            Self::AnyCompatible | Self::AnyCompatibleArray | Self::Any => 'P',
         }
     }
 
     /// `pg_type.typispreferred`
     pub fn is_preferred(self) -> bool {
         matches!(self, Self::Bool | Self::Float8 | Self::Text | Self::Timestamptz | Self::Interval | Self::Inet)
+    }
+
+    /// Whether an argument declared so is passed with the type that it has.
+    pub fn keeps_type(self) -> bool {
+        self.is_pseudo() && !matches!(self, Self::AnyCompatible | Self::AnyCompatibleArray)
     }
 
     pub fn is_pseudo(self) -> bool {
@@ -201,6 +218,10 @@ pub(crate) enum Run {
     List(fn(&[Cow<'_, Value>]) -> Outcome),
     /// Called for NULLs too, with the types of its arguments.
     Typed(RunTyped),
+    /// The same, but strict: NULL without a call when an argument is a constant NULL; the function sees to the others.
+    StrictTyped(RunTyped),
+    /// Strict in two arguments, of which the second is the array of all that follow the first.
+    Variadic(fn(&Value, &Value) -> Outcome),
     /// Strict; its second argument must be a constant, from which the computation is made when the SELECT is checked.
     Prepared(fn(&Value) -> Result<Prepared, Unsupported>),
     /// A comparison: the test of the order of its arguments.
@@ -265,11 +286,13 @@ fn index<const TABLES: usize>(tables: [Vec<Function>; TABLES]) -> Index {
     index
 }
 
-static OPERATORS: LazyLock<Index> =
-    LazyLock::new(|| index([compare::operators(), number::operators(), text::operators(), time::operators()]));
+static OPERATORS: LazyLock<Index> = LazyLock::new(|| {
+    index([array::operators(), compare::operators(), json::operators(), number::operators(), text::operators(), time::operators()])
+});
 
-static FUNCTIONS: LazyLock<Index> =
-    LazyLock::new(|| index([number::functions(), template::functions(), text::functions(), time::functions()]));
+static FUNCTIONS: LazyLock<Index> = LazyLock::new(|| {
+    index([array::functions(), json::functions(), number::functions(), template::functions(), text::functions(), time::functions()])
+});
 
 /// All operators of that name, prefix and infix.
 pub(crate) fn operators(name: &str) -> &'static [Function] {

@@ -52,17 +52,12 @@ fn padded(value: &Value) -> Result<&str, RowError> {
 const TEXT: &[Base] = &[Text];
 const BPCHAR: &[Base] = &[Bpchar];
 const BYTEA: &[Base] = &[Bytea];
-const CONCATENATION: &str = "write to_jsonb or array operators in the reader of the result";
 
 const OPERATORS: &[Function] = &[
     row("||", &[Text, Text], Text, Run::Two(|a, b| concatenate(text(a)?, text(b)?))),
     row("||", &[Text, AnyNonArray], Text, Run::OfTexts(|a, b| concatenate(text(a)?, text(b)?))),
     row("||", &[AnyNonArray, Text], Text, Run::OfTexts(|a, b| concatenate(text(a)?, text(b)?))),
     row("||", &[Bytea, Bytea], Bytea, Run::Two(concatenate_bytes)),
-    row("||", &[AnyArray, AnyArray], AnyArray, Run::Refused(CONCATENATION)),
-    row("||", &[AnyElement, AnyArray], AnyArray, Run::Refused(CONCATENATION)),
-    row("||", &[AnyArray, AnyElement], AnyArray, Run::Refused(CONCATENATION)),
-    row("||", &[Jsonb, Jsonb], Jsonb, Run::Refused(CONCATENATION)),
 ];
 
 const FUNCTIONS: &[Function] = &[

@@ -217,7 +217,6 @@ const SUMS: &[Function] = &[
 ];
 
 const INET: &str = "inet is passed on as it is; compute with it in the reader of the result";
-const JSONB: &str = "build the object from the keys that are wanted";
 
 const DIFFERENCES: &[Function] = &[
     row("-", &[Date, Int4], Date, Run::Two(|a, b| add_days(date(a)?, -int(b)?))),
@@ -239,9 +238,6 @@ const DIFFERENCES: &[Function] = &[
     row("-", &[Interval], Interval, Run::One(|a| negated(interval(a)?).map(|(m, d, t)| Value::Interval(m, d, t)))),
     row("-", &[Inet, Int8], Inet, Run::Refused(INET)),
     row("-", &[Inet, Inet], Int8, Run::Refused(INET)),
-    row("-", &[Jsonb, Text], Jsonb, Run::Refused(JSONB)),
-    row("-", &[Jsonb, Int4], Jsonb, Run::Refused(JSONB)),
-    row("-", &[Jsonb, TextArray], Jsonb, Run::Refused(JSONB)),
 ];
 
 const FACTORS: &[Function] = &[

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::cases::{show_case, theirs};
 use crate::generator::Generator;
 use crate::oracle::{self, Oracle};
-use crate::samples::{Answer, Row, our_answers, our_type};
+use crate::samples::{Answer, Row, our_answers, our_json, our_type};
 
 /// Rows that each expression is computed for.
 const ROWS: usize = 12;
@@ -108,6 +108,20 @@ impl Tally {
             }
             if ours != theirs {
                 self.wrong.push((used(row, expression), expression.into(), format!("{ours:?}")));
+                return;
+            }
+        }
+        self.compare_json(oracle, expression);
+    }
+
+    /// The same values as the outputs of a webhook have them.
+    fn compare_json(&mut self, oracle: &mut Oracle, expression: &str) {
+        let theirs = oracle.json(expression);
+        let ours = our_json(expression, &self.rows).unwrap_or_default();
+        for ((ours, theirs), row) in ours.iter().zip(&theirs).zip(&self.rows) {
+            self.values += 1;
+            if ours != theirs && *ours != Answer::Error("0A000".into()) {
+                self.wrong.push((used(row, expression), format!("to_jsonb({expression})"), format!("as an output {ours:?}")));
                 return;
             }
         }

@@ -11,6 +11,8 @@ mod differential;
 mod documentation;
 mod generator;
 mod joins;
+mod limits;
+mod lookups;
 mod names;
 mod oracle;
 mod patterns;
