@@ -7,6 +7,7 @@
 
 mod cases;
 mod differential;
+mod documents;
 mod generator;
 mod joins;
 mod limits;
