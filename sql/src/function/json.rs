@@ -19,13 +19,13 @@ const JSONPATH: &str = "jsonpath is not supported: write -> and ->> along the pa
 const ONE_ROW: &str = "each change of the source gives one row: name the elements one by one (document -> 0)";
 
 const OPERATORS: &[Function] = &[
-    row("->", &[Json, Text], Json, Run::Two(|d, k| part(d, find(d, &[Step::key(text(k)?)])?))),
+    row("->", &[Json, Text], Json, Run::Two(|d, k| part(d, find(d, &mut [Step::key(text(k)?)])?))),
     row("->", &[Json, Int4], Json, Run::Two(|d, i| part(d, element(d, int(i)?)?))),
-    row("->", &[Jsonb, Text], Jsonb, Run::Two(|d, k| part(d, find(d, &[Step::key(text(k)?)])?))),
+    row("->", &[Jsonb, Text], Jsonb, Run::Two(|d, k| part(d, find(d, &mut [Step::key(text(k)?)])?))),
     row("->", &[Jsonb, Int4], Jsonb, Run::Two(|d, i| part(d, element(d, int(i)?)?))),
-    row("->>", &[Json, Text], Text, Run::Two(|d, k| plain(find(d, &[Step::key(text(k)?)])?))),
+    row("->>", &[Json, Text], Text, Run::Two(|d, k| plain(find(d, &mut [Step::key(text(k)?)])?))),
     row("->>", &[Json, Int4], Text, Run::Two(|d, i| plain(element(d, int(i)?)?))),
-    row("->>", &[Jsonb, Text], Text, Run::Two(|d, k| plain(find(d, &[Step::key(text(k)?)])?))),
+    row("->>", &[Jsonb, Text], Text, Run::Two(|d, k| plain(find(d, &mut [Step::key(text(k)?)])?))),
     row("->>", &[Jsonb, Int4], Text, Run::Two(|d, i| plain(element(d, int(i)?)?))),
     row("#>", &[Json, TextArray], Json, Run::Two(|d, p| part(d, along(d, p)?))),
     row("#>", &[Jsonb, TextArray], Jsonb, Run::Two(|d, p| part(d, along(d, p)?))),
@@ -113,7 +113,7 @@ fn document(tree: &Tree) -> Outcome {
     Ok(Value::Jsonb(json::bounded(text)?.into()))
 }
 
-fn find<'d>(document: &'d Value, path: &[Step<'_>]) -> Result<Option<&'d str>, RowError> {
+fn find<'d>(document: &'d Value, path: &mut [Step<'_>]) -> Result<Option<&'d str>, RowError> {
     match document {
         Value::Json(text) => json::find_json(text, path),
         Value::Jsonb(text) => json::find_jsonb(text, path),
@@ -125,7 +125,7 @@ fn element(document: &Value, index: i64) -> Result<Option<&str>, RowError> {
     match document {
         // A jsonb scalar is stored as an array of one element, and `->` does not look whether it is one.
         Value::Jsonb(text) if !text.starts_with(['[', '{']) => Ok(matches!(index, 0 | -1).then_some(&**text)),
-        _ => find(document, &[Step::index(index)]),
+        _ => find(document, &mut [Step::index(index)]),
     }
 }
 
@@ -134,7 +134,7 @@ fn along<'d>(document: &'d Value, path: &Value) -> Result<Option<&'d str>, RowEr
     let Value::Array(items) = path else { return Err(mismatch(path, "a path")) };
     let steps = items.iter().map(|item| if item.is_null() { Ok(None) } else { text(item).map(|t| Some(Step::text(t))) });
     match steps.collect::<Result<Option<Vec<_>>, _>>()? {
-        Some(steps) => find(document, &steps),
+        Some(mut steps) => find(document, &mut steps),
         None => Ok(None),
     }
 }

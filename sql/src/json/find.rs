@@ -37,13 +37,16 @@ impl<'p> Step<'p> {
 
 /// The value at the path in the text of a `json`. Fails with 22P05 or 22P02 when any string of the document has an escape that is
 /// not a character of its own.
-pub fn find_json<'t>(text: &'t str, path: &[Step<'_>]) -> Result<Option<&'t str>, RowError> {
-    Search::new(text, false).run(path)
+///
+/// A negative index counts from the end of the first array of the document that is as deep and long enough, be it on the path or
+/// not, as in Postgres (`get_array_start` keeps the index that it made positive). The path is used up by that.
+pub fn find_json<'t>(text: &'t str, path: &mut [Step<'_>]) -> Result<Option<&'t str>, RowError> {
+    Search { parser: Parser::verifying(text), text, path, first_only: false, found: None }.run()
 }
 
 /// The value at the path in the normal form of a `jsonb`.
-pub fn find_jsonb<'t>(text: &'t str, path: &[Step<'_>]) -> Result<Option<&'t str>, RowError> {
-    Search::new(text, true).run(path)
+pub fn find_jsonb<'t>(text: &'t str, path: &mut [Step<'_>]) -> Result<Option<&'t str>, RowError> {
+    Search { parser: Parser::new(text), text, path, first_only: true, found: None }.run()
 }
 
 /// The value as text (`->>`): a string without its quotes and escapes, `None` for null, the JSON itself for the others.
@@ -56,23 +59,19 @@ pub fn unquoted(json: &str) -> Result<Option<String>, RowError> {
     }
 }
 
-struct Search<'t> {
+struct Search<'t, 's, 'p> {
     parser: Parser<'t>,
     text: &'t str,
+    path: &'s mut [Step<'p>],
     first_only: bool,
     found: Option<&'t str>,
 }
 
-impl<'t> Search<'t> {
-    fn new(text: &'t str, first_only: bool) -> Self {
-        let parser = if first_only { Parser::new(text) } else { Parser::verifying(text) };
-        Self { parser, text, first_only, found: None }
-    }
-
-    fn run(mut self, path: &[Step<'_>]) -> Result<Option<&'t str>, RowError> {
-        self.value(path)?;
+impl<'t> Search<'t, '_, '_> {
+    fn run(mut self) -> Result<Option<&'t str>, RowError> {
+        self.value(0, true)?;
         // The blanks before a document that is a scalar stay (`get_scalar` says that skipping them is not worth it).
-        if path.is_empty() && !matches!(self.found.and_then(|found| found.bytes().next()), Some(b'[' | b'{')) {
+        if self.path.is_empty() && !matches!(self.found.and_then(|found| found.bytes().next()), Some(b'[' | b'{')) {
             return Ok(Some(&self.text[..self.parser.at]));
         }
         Ok(self.found)
@@ -82,22 +81,30 @@ impl<'t> Search<'t> {
         self.first_only && self.found.is_some()
     }
 
-    fn value(&mut self, path: &[Step<'_>]) -> Result<(), RowError> {
+    /// Passes the value at the cursor, which is that many steps from the top.
+    fn value(&mut self, level: usize, on_path: bool) -> Result<(), RowError> {
         let token = self.parser.next_token();
-        match (path.split_first(), token) {
-            (None, _) => {
-                let start = self.parser.at;
-                self.parser.skip_value()?;
-                self.found = Some(&self.text[start..self.parser.at]);
-                Ok(())
-            }
-            (Some((step, deeper)), Some(b'{')) => self.members(step.key, deeper),
-            (Some((step, deeper)), Some(b'[')) => self.elements(step.index, deeper),
+        if on_path && level == self.path.len() {
+            let start = self.parser.at;
+            self.parser.skip_value()?;
+            self.found = Some(&self.text[start..self.parser.at]);
+            return Ok(());
+        }
+        match token {
+            _ if !on_path && !self.counts_below(level) => self.parser.skip_value(),
+            Some(b'{') => self.members(level, on_path),
+            Some(b'[') => self.elements(level, on_path),
             _ => self.parser.skip_value(),
         }
     }
 
-    fn members(&mut self, wanted: Option<&str>, deeper: &[Step<'_>]) -> Result<(), RowError> {
+    /// Whether arrays from here on still decide what a negative index means.
+    fn counts_below(&self, level: usize) -> bool {
+        !self.first_only && self.path.iter().skip(level).any(|step| step.index.is_some_and(|index| index < 0))
+    }
+
+    fn members(&mut self, level: usize, on_path: bool) -> Result<(), RowError> {
+        let wanted = if on_path { self.path.get(level).and_then(|step| step.key) } else { None };
         self.parser.open()?;
         if self.parser.next_token() == Some(b'}') {
             self.parser.close();
@@ -105,22 +112,15 @@ impl<'t> Search<'t> {
         }
         loop {
             let matches = self.parser.key(wanted)?;
-            if matches {
-                self.value(deeper)?
-            } else {
-                self.parser.skip_value()?
-            }
+            self.value(level + 1, matches)?;
             if self.done() || self.parser.separator(b'}')? {
                 return Ok(());
             }
         }
     }
 
-    fn elements(&mut self, wanted: Option<i64>, deeper: &[Step<'_>]) -> Result<(), RowError> {
-        let wanted = match wanted {
-            Some(index) if index < 0 => Some(self.count()?.saturating_add(index)),
-            other => other,
-        };
+    fn elements(&mut self, level: usize, on_path: bool) -> Result<(), RowError> {
+        let wanted = self.wanted(level)?;
         self.parser.open()?;
         if self.parser.next_token() == Some(b']') {
             self.parser.close();
@@ -128,11 +128,7 @@ impl<'t> Search<'t> {
         }
         let mut index = 0;
         loop {
-            if wanted == Some(index) {
-                self.value(deeper)?
-            } else {
-                self.parser.skip_value()?
-            }
+            self.value(level + 1, on_path && wanted == Some(index))?;
             index += 1;
             if self.done() || self.parser.separator(b']')? {
                 return Ok(());
@@ -140,9 +136,17 @@ impl<'t> Search<'t> {
         }
     }
 
-    /// The elements of the array that starts here; the cursor stays.
-    fn count(&self) -> Result<i64, RowError> {
-        parse::elements(&self.text[self.parser.at..])
+    /// The index that is wanted of the array at the cursor; a negative one becomes positive when the array is long enough.
+    fn wanted(&mut self, level: usize) -> Result<Option<i64>, RowError> {
+        let rest = &self.text[self.parser.at..];
+        let Some(Step { index: Some(index), .. }) = self.path.get_mut(level) else { return Ok(None) };
+        if *index < 0 {
+            let count = parse::elements(rest)?;
+            if -*index <= count {
+                *index += count;
+            }
+        }
+        Ok(Some(*index))
     }
 }
 
@@ -155,8 +159,8 @@ mod tests {
     fn the_last_of_duplicate_keys_counts_and_slices_are_kept() {
         let text = " { \"a\" : {\"b\": 1} , \"a\": { \"c\" : [ 1 , {\"d\":2} ] } } ";
         let find = |path: &[&str]| {
-            let steps: Vec<Step<'_>> = path.iter().map(|p| Step::text(p)).collect();
-            find_json(text, &steps).unwrap()
+            let mut steps: Vec<Step<'_>> = path.iter().map(|p| Step::text(p)).collect();
+            find_json(text, &mut steps).unwrap()
         };
         assert_eq!(find(&[]), Some(text.trim()));
         assert_eq!(find(&["a"]), Some("{ \"c\" : [ 1 , {\"d\":2} ] }"));
@@ -169,12 +173,22 @@ mod tests {
         assert_eq!(find(&["a", "c", "2"]), None);
     }
 
+    /// `select '[[1, 2], [3, 4, 5]]'::json #> '{1,-1}'` is 4 in Postgres 15, and 5 for jsonb.
+    #[test]
+    fn a_negative_index_counts_in_the_first_array_that_is_as_deep() {
+        let text = "[[1, 2], [3, 4, 5]]";
+        let path = || [Step::index(1), Step::index(-1)];
+        assert_eq!(find_json(text, &mut path()).unwrap(), Some("4"));
+        assert_eq!(find_jsonb(text, &mut path()).unwrap(), Some("5"));
+        assert_eq!(find_json("[[], [3, 4, 5]]", &mut path()).unwrap(), Some("5"));
+    }
+
     #[test]
     fn an_escape_anywhere_in_a_json_document_counts() {
         let text = r#"{"a": "\u0000", "b": 1}"#;
-        assert_eq!(find_json(text, &[Step::key("b")]).unwrap_err().sqlstate, "22P05");
-        assert_eq!(find_json(r#"["\ud800", 1]"#, &[Step::index(1)]).unwrap_err().sqlstate, "22P02");
-        assert_eq!(find_json(r#"{"\u0061": 1}"#, &[Step::key("a")]).unwrap(), Some("1"));
+        assert_eq!(find_json(text, &mut [Step::key("b")]).unwrap_err().sqlstate, "22P05");
+        assert_eq!(find_json(r#"["\ud800", 1]"#, &mut [Step::index(1)]).unwrap_err().sqlstate, "22P02");
+        assert_eq!(find_json(r#"{"\u0061": 1}"#, &mut [Step::key("a")]).unwrap(), Some("1"));
     }
 
     #[test]

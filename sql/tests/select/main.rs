@@ -9,6 +9,7 @@
 mod cases;
 mod differential;
 mod documentation;
+mod documents;
 mod generator;
 mod joins;
 mod limits;
