@@ -4,6 +4,7 @@
 //! what cannot be kept is refused here, in Postgres' words where it has them, with position and remedy. Does not connect to anything.
 
 mod call;
+mod element;
 mod expression;
 mod join;
 mod resolve;
