@@ -14,6 +14,8 @@ mod bad_input;
 
 mod encodings;
 
+mod faults;
+
 mod outages;
 
 mod lifecycle;

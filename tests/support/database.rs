@@ -1,7 +1,7 @@
 //! Postgres: the source of every change, and the oracle of every expected value.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -40,6 +40,8 @@ pub struct Written {
     pub changes: AtomicU64,
     /// Transactions that were rolled back.
     pub rollbacks: AtomicU64,
+    /// The writers are to end, however much is left of their load.
+    pub stop: AtomicBool,
 }
 
 impl Database {
@@ -95,7 +97,7 @@ async fn writer(database: &Database, scenario: &Scenario, load: Load, number: u3
     let mut debt = 0;
     let mut pace = interval(Duration::from_secs_f64(f64::from(load.writers) / f64::from(load.per_second)));
     pace.set_missed_tick_behavior(MissedTickBehavior::Burst);
-    while written.changes.load(Ordering::Relaxed) < load.changes {
+    while written.changes.load(Ordering::Relaxed) < load.changes && !written.stop.load(Ordering::Relaxed) {
         match transaction(&mut connection, scenario, &mut random).await {
             Ok(changes) => {
                 written.changes.fetch_add(changes, Ordering::Relaxed);

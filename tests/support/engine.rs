@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::process::{Process, free_port};
-use super::stack::program;
+use super::stack::{faulty_program, program};
 use super::{eventually, http, seconds};
 
 /// One engine process, on a port of its own.
@@ -17,14 +17,24 @@ pub struct Engine {
     name: String,
     pipelines: Vec<PathBuf>,
     port: u16,
+    /// What goes wrong inside it, in the words of `src/faults.rs`; read when it starts. It is another program then.
+    pub faults: String,
+    /// In front of the program, such as `faketime`; read when it starts.
+    pub wrapper: Vec<String>,
 }
 
 impl Engine {
     /// Starts `highwater run PIPELINE...`.
     pub fn start(directory: &Path, name: &str, pipelines: &[PathBuf]) -> Self {
-        let port = free_port();
-        let process = run(directory, name, pipelines, port);
-        Self { process, directory: directory.to_owned(), name: name.to_owned(), pipelines: pipelines.to_owned(), port }
+        Self::start_faulty(directory, name, pipelines, "", &[])
+    }
+
+    /// The same, with faults and a wrapper.
+    pub fn start_faulty(directory: &Path, name: &str, pipelines: &[PathBuf], faults: &str, wrapper: &[String]) -> Self {
+        let (port, pipelines) = (free_port(), pipelines.to_owned());
+        let process = run(directory, name, &pipelines, port, faults, wrapper);
+        let (directory, name) = (directory.to_owned(), name.to_owned());
+        Self { process, directory, name, pipelines, port, faults: faults.to_owned(), wrapper: wrapper.to_owned() }
     }
 
     /// SIGKILL, and started again at once.
@@ -40,7 +50,7 @@ impl Engine {
 
     /// Started again, after it ended.
     pub fn restart(&mut self) {
-        self.process = run(&self.directory, &self.name, &self.pipelines, self.port);
+        self.process = run(&self.directory, &self.name, &self.pipelines, self.port, &self.faults, &self.wrapper);
     }
 
     /// SIGTERM, and what it ended with.
@@ -100,14 +110,27 @@ impl Engine {
     pub fn resident_kib(&self) -> u64 {
         self.process.resident_kib()
     }
+
+    /// The most memory it ever held in this life; none when it does not live.
+    pub fn peak_kib(&self) -> Option<u64> {
+        self.process.peak_kib()
+    }
 }
 
 fn value_of(sample: &str) -> f64 {
     sample.rsplit(' ').next().unwrap().parse().unwrap()
 }
 
-fn run(directory: &Path, name: &str, pipelines: &[PathBuf], port: u16) -> Process {
-    let mut command = Command::new(program("highwater"));
-    command.arg("run").args(pipelines).env("HIGHWATER_LISTEN", format!("127.0.0.1:{port}"));
+fn run(directory: &Path, name: &str, pipelines: &[PathBuf], port: u16, faults: &str, wrapper: &[String]) -> Process {
+    let program = if faults.is_empty() { program("highwater") } else { faulty_program() };
+    let mut command = match wrapper {
+        [] => Command::new(program),
+        [wrapper, arguments @ ..] => {
+            let mut command = Command::new(wrapper);
+            command.args(arguments).arg(program);
+            command
+        }
+    };
+    command.env("HIGHWATER_FAULTS", faults).arg("run").args(pipelines).env("HIGHWATER_LISTEN", format!("127.0.0.1:{port}"));
     Process::start(directory, name, &mut command)
 }

@@ -8,7 +8,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message};
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::util::Timeout;
 use tokio::task::block_in_place;
@@ -89,6 +89,20 @@ pub async fn produce(servers: &str, topic: &str, partition: i32, key: Option<&[u
     record.payload = value;
     let delivery = producer.send(record, Timeout::After(WAIT)).await.map_err(|(error, _)| error).unwrap();
     (delivery.partition, delivery.offset)
+}
+
+/// Puts copies of a record in, within a transaction that is aborted.
+pub async fn produce_aborted(servers: &str, topic: &str, record: &Stored, count: usize) {
+    let producer: FutureProducer = config(servers).set("transactional.id", format!("aborted-{}", std::process::id())).create().unwrap();
+    block_in_place(|| producer.init_transactions(WAIT)).unwrap();
+    producer.begin_transaction().unwrap();
+    for _ in 0..count {
+        let mut copy: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(topic).partition(record.partition);
+        copy.key = record.key.as_deref();
+        copy.payload = record.value.as_deref();
+        producer.send(copy, Timeout::After(WAIT)).await.unwrap();
+    }
+    block_in_place(|| producer.abort_transaction(WAIT)).unwrap();
 }
 
 /// Every record that is in the topic now, in offset order of each partition; none when it does not exist.

@@ -75,6 +75,14 @@ impl Process {
     }
 }
 
+impl Process {
+    /// The most memory it ever held; none when it does not live.
+    pub fn peak_kib(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        status.lines().find(|line| line.starts_with("VmHWM:"))?.split_whitespace().nth(1)?.parse().ok()
+    }
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         drop(self.child.kill());

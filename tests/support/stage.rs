@@ -63,6 +63,8 @@ pub struct Stage {
     pub connector: Connector,
     /// The pipeline file.
     pub pipeline: PathBuf,
+    /// What goes wrong inside every engine that is started from now on.
+    pub faults: String,
     /// Pipeline files that the engines run beside it.
     pub more_pipelines: Vec<PathBuf>,
     /// Events at the receiver that earlier comparisons were about.
@@ -114,6 +116,7 @@ impl Stage {
             scenario,
             connector,
             pipeline,
+            faults: String::new(),
             more_pipelines: Vec::new(),
             compared: 0,
             directory,
@@ -130,7 +133,7 @@ impl Stage {
     pub fn start_engine(&mut self) -> &mut Engine {
         let name = format!("engine-{}", self.engines.len() + 1);
         let pipelines: Vec<_> = std::iter::once(&self.pipeline).chain(&self.more_pipelines).cloned().collect();
-        self.engines.push(Engine::start(self.directory.path(), &name, &pipelines));
+        self.engines.push(Engine::start_faulty(self.directory.path(), &name, &pipelines, &self.faults, &[]));
         self.engines.last_mut().unwrap()
     }
 

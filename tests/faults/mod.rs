@@ -1,0 +1,244 @@
+//! Exactly once in effect, under faults: steady load, a fault, recovery; then everything is compared with Postgres.
+//!
+//! Each scenario is a test with its own name and runs once for each seed (`HIGHWATER_FAULT_SEEDS`, 1 without it; the first is
+//! `HIGHWATER_FAULT_SEED`). What it must come to:
+//!
+//! * **C1** the ranking equals SQL at the stored floor, every member, and again at every step of the window until its last row has expired;
+//! * **C2** how long after the end of the fault everything was read that was written until then, and the longest time without progress;
+//! * **C3** the receiver holds every owed event once, per key in the order of commits, and nothing else;
+//! * **C4** no engine ended by itself, memory stayed bounded, the log does not repeat itself.
+//!
+//! A gap is attributed to its hop: the changes that the table's ledger holds, the records of the topic, the events at the receiver are
+//! counted apart.
+
+mod connect;
+
+mod engines;
+
+mod mutations;
+
+mod receiver;
+
+mod redis;
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::support::database::{Load, Written};
+use crate::support::ranking::{Ranking, Seen};
+use crate::support::scenario::{Extra, Scenario};
+use crate::support::stack::root;
+use crate::support::stage::Stage;
+use crate::support::{kafka, seconds};
+
+/// Changes a second, all writers together.
+const RATE: u32 = 150;
+/// Changes before the fault.
+const CHANGES_BEFORE: u64 = 300;
+/// Lines of one text at warn and error that one engine may log in all its lives.
+const REPEATS_MAX: usize = 25;
+/// What an engine may hold at most.
+const PEAK_KIB_MAX: u64 = 256 * 1024;
+
+/// The seeds of this run.
+fn seeds() -> std::ops::Range<u64> {
+    let number = |name: &str, otherwise: u64| std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(otherwise);
+    let first = number("HIGHWATER_FAULT_SEED", 1);
+    first..first + number("HIGHWATER_FAULT_SEEDS", 1)
+}
+
+/// One run of one scenario.
+struct Trial {
+    stage: Stage,
+    random: StdRng,
+    name: String,
+    seed: u64,
+    load: Load,
+    written: Arc<Written>,
+    writers: JoinSet<()>,
+    watch: JoinHandle<()>,
+    gap_ms: Arc<AtomicU64>,
+    /// When the fault was over, and how long it then took.
+    healed: Option<JoinHandle<Duration>>,
+    peak_kib: Arc<Mutex<u64>>,
+}
+
+impl Trial {
+    /// The stage is set, engines run, and the writers write until the end.
+    async fn begin(name: &str, seed: u64, scenario: Scenario, engines: usize) -> Self {
+        Self::begin_with(name, seed, scenario, engines, "", &Extra::default()).await
+    }
+
+    /// The same, with faults in every engine and more in the pipeline file.
+    async fn begin_with(name: &str, seed: u64, scenario: Scenario, engines: usize, faults: &str, more: &Extra) -> Self {
+        let mut stage = Stage::set_with(scenario, more).await;
+        faults.clone_into(&mut stage.faults);
+        stage.start_engines(engines).await;
+        let load = Load { writers: 6, changes: u64::MAX, per_second: RATE, seed };
+        let (writers, written) = stage.write(load);
+        let gap_ms = Arc::new(AtomicU64::new(0));
+        let watch = tokio::spawn(watch(&stage, Arc::clone(&gap_ms)));
+        let random = StdRng::seed_from_u64(seed);
+        let (name, healed, peak_kib) = (name.to_owned(), None, Arc::default());
+        let trial = Self { stage, random, name, seed, load, written, writers, watch, gap_ms, healed, peak_kib };
+        trial.stage.reached(&trial.written, CHANGES_BEFORE).await;
+        trial
+    }
+
+    /// The writers end.
+    async fn quiesce(&mut self) {
+        self.written.stop.store(true, Ordering::Relaxed);
+        while let Some(ended) = self.writers.join_next().await {
+            ended.unwrap();
+        }
+    }
+
+    /// Somewhere between two numbers.
+    fn between(&mut self, low: u64, high: u64) -> u64 {
+        self.random.random_range(low..=high)
+    }
+
+    /// A moment at random.
+    async fn pause(&mut self, low_ms: u64, high_ms: u64) {
+        let wait = self.between(low_ms, high_ms);
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+    }
+
+    fn note(&self, text: &str) {
+        self.stage.note(&format!("{} seed {}: {text}", self.name, self.seed));
+    }
+
+    /// The engine's peak, before it is killed.
+    fn remember_peak(&self, engine: usize) {
+        let peak = self.stage.engines[engine].peak_kib().unwrap_or(0);
+        let mut highest = self.peak_kib.lock().unwrap();
+        *highest = peak.max(*highest);
+    }
+
+    /// Kills an engine and starts it again.
+    fn kill_engine(&mut self, engine: usize) {
+        self.remember_peak(engine);
+        self.stage.engines[engine].kill_and_restart();
+    }
+
+    /// From here on nothing is wrong any more: measures until everything that was written until now is read.
+    fn heal(&mut self) {
+        self.note("the fault is over");
+        let (kafka_url, topic) = (self.stage.stack.kafka.clone(), self.stage.scenario.topic());
+        let sink = self.stage.scenario.ranking.clone();
+        let redis = self.stage.stack.redis.clone();
+        let began = Instant::now();
+        self.healed = Some(tokio::spawn(async move {
+            let Some(sink) = sink else { return Duration::ZERO };
+            let ends = kafka::ends(&kafka_url, &topic);
+            let ranking = Ranking::open(&redis, &sink).await;
+            loop {
+                let seen = ranking.look().await;
+                let caught_up = |seen: &Seen| ends.iter().all(|(partition, end)| seen.next(*partition) >= *end);
+                if seen.is_some_and(|seen| !seen.building && caught_up(&seen)) {
+                    return began.elapsed();
+                }
+                assert!(began.elapsed() < seconds(120), "what was written during the fault is not read");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }));
+    }
+
+    /// The writers end; everything must be exact, down to the last row that expires; the figures are reported.
+    async fn finish(mut self) {
+        if self.healed.is_none() {
+            self.heal();
+        }
+        // Recovery is under load.
+        tokio::time::sleep(seconds(1)).await;
+        self.quiesce().await;
+        self.watch.abort();
+        self.stage.wait_ready().await;
+        let recovery = self.healed.take().unwrap().await.unwrap();
+        self.stage.assert_exact().await;
+        let figures = self.figures(recovery).await;
+        self.stage.assert_expiry(Load { seed: self.seed, ..self.load }).await;
+        self.assert_quiet();
+        self.report(&figures);
+        self.stage.strike().await;
+    }
+
+    /// C4.
+    fn assert_quiet(&mut self) {
+        for n in 0..self.stage.engines.len() {
+            self.remember_peak(n);
+            let engine = &mut self.stage.engines[n];
+            assert!(engine.is_running(), "an engine ended by itself:\n{}", engine.log());
+            let mut said: BTreeMap<String, usize> = BTreeMap::new();
+            for line in engine.warnings() {
+                let parsed: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+                *said.entry(parsed["message"].as_str().unwrap_or(&line).to_owned()).or_default() += 1;
+            }
+            let most = said.iter().max_by_key(|(_, count)| **count);
+            assert!(most.is_none_or(|(_, count)| *count <= REPEATS_MAX), "the log repeats itself: {most:?}");
+        }
+        let peak = *self.peak_kib.lock().unwrap();
+        assert!(peak <= PEAK_KIB_MAX, "an engine held {peak} KiB");
+    }
+
+    async fn figures(&self, recovery: Duration) -> Vec<String> {
+        let stats = self.stage.receiver.stats().await;
+        let noted = self.stage.scenario.noted(&self.stage.database).await;
+        let records: i64 = kafka::ends(&self.stage.stack.kafka, &self.stage.scenario.topic()).values().sum();
+        vec![
+            self.name.clone(),
+            self.seed.to_string(),
+            noted.to_string(),
+            records.to_string(),
+            stats["unique"].to_string(),
+            stats["duplicates"].to_string(),
+            format!("{:.1}", recovery.as_secs_f64()),
+            format!("{:.1}", Duration::from_millis(self.gap_ms.load(Ordering::Relaxed)).as_secs_f64()),
+        ]
+    }
+
+    /// One line of the table that `./test_pipeline.sh --faults` shows at its end.
+    fn report(&self, figures: &[String]) {
+        let mut figures = figures.to_vec();
+        figures.push((*self.peak_kib.lock().unwrap() / 1024).to_string());
+        let path = root().join(".local/test-logs/faults.tsv");
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+        writeln!(file, "{}", figures.join("\t")).unwrap();
+        self.note("exact");
+    }
+}
+
+/// Notes the longest time during which the progress of some partition stood still.
+fn watch(stage: &Stage, gap_ms: Arc<AtomicU64>) -> impl Future<Output = ()> + Send + use<> {
+    let (sink, url) = (stage.scenario.ranking.clone(), stage.stack.redis.clone());
+    async move {
+        let Some(sink) = sink else { return };
+        let client = ::redis::Client::open(url).unwrap();
+        let mut moved: BTreeMap<i32, (String, Instant)> = BTreeMap::new();
+        loop {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let Ok(mut connection) = client.get_multiplexed_async_connection().await else { continue };
+            let script = "local l = redis.call('HGET', '{' .. KEYS[1] .. '}:state', 'served') if not l then return {} end
+                          return redis.call('HMGET', '{' .. KEYS[1] .. '}:' .. l, 'next:0', 'next:1', 'next:2', 'next:3')";
+            let read: ::redis::RedisResult<Vec<Option<String>>> =
+                ::redis::cmd("EVAL").arg(script).arg(1).arg(&sink.key).query_async(&mut connection).await;
+            for (partition, next) in (0..).zip(read.unwrap_or_default()) {
+                let (next, now) = (next.unwrap_or_default(), Instant::now());
+                let (was, since) = moved.entry(partition).or_insert_with(|| (next.clone(), now));
+                if *was != next {
+                    let gap = u64::try_from(since.elapsed().as_millis()).unwrap();
+                    gap_ms.fetch_max(gap, Ordering::Relaxed);
+                    (*was, *since) = (next, now);
+                }
+            }
+        }
+    }
+}
