@@ -4,6 +4,7 @@
 //! what cannot be kept is refused here, in Postgres' words where it has them, with position and remedy. Does not connect to anything.
 
 mod call;
+mod element;
 mod expression;
 mod join;
 mod resolve;
@@ -16,6 +17,7 @@ pub use scope::LOOKUPS_MAX;
 use crate::catalog::Catalog;
 use crate::error::SelectError;
 use crate::eval::Node;
+use crate::function::{Accepted, Function, shown};
 use crate::parse::{self, Item, Select};
 use crate::plan::{Computed, Output, Plan, Program};
 use crate::value::Type;
@@ -27,8 +29,18 @@ pub const OUTPUTS_MAX: usize = 1664;
 
 /// The plan of a SELECT over the tables of the catalog ([`parse::tables`] says which those are).
 pub fn check(sql: &str, catalog: &Catalog) -> Result<Plan, SelectError> {
+    Ok(checked(sql, catalog)?.0)
+}
+
+/// The functions and operators that a SELECT calls, for tests that each one is covered.
+#[doc(hidden)]
+pub fn called(sql: &str, catalog: &Catalog) -> Result<Vec<Accepted>, SelectError> {
+    Ok(checked(sql, catalog)?.1.into_iter().map(shown).collect())
+}
+
+fn checked(sql: &str, catalog: &Catalog) -> Result<(Plan, Vec<&'static Function>), SelectError> {
     let select = parse::select(sql)?;
-    let mut checker = Checker { tables: Tables::of(&select, catalog)?, catalog };
+    let mut checker = Checker { tables: Tables::of(&select, catalog)?, catalog, called: Vec::new() };
     let mut lookups = Vec::with_capacity(select.joins.len());
     for (index, clause) in select.joins.iter().enumerate() {
         // ON sees the tables before it and its own.
@@ -38,7 +50,8 @@ pub fn check(sql: &str, catalog: &Catalog) -> Result<Plan, SelectError> {
     checker.tables.visible = checker.tables.all.len();
     let outputs = outputs(&mut checker, &select)?;
     let filter = select.filter.as_ref().map(|expr| checker.condition(expr, "WHERE")).transpose()?;
-    assemble(checker, lookups, outputs, filter)
+    let called = std::mem::take(&mut checker.called);
+    Ok((assemble(checker, lookups, outputs, filter)?, called))
 }
 
 fn outputs(checker: &mut Checker<'_>, select: &Select) -> Result<Vec<Computed>, SelectError> {

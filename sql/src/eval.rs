@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 
 use crate::error::RowError;
 use crate::function::argument::mismatch;
-use crate::function::{Conversion, Outcome, order};
+use crate::function::{Conversion, Outcome, Prepared, RunTyped, order};
 use crate::value::{Type, Value};
 
 /// One step of a program with its operands.
@@ -28,6 +28,10 @@ pub(crate) enum Node {
     Two(fn(&Value, &Value) -> Outcome, Box<(Node, Node)>),
     Three(fn(&Value, &Value, &Value) -> Outcome, Box<(Node, Node, Node)>),
     List(fn(&[Cow<'_, Value>]) -> Outcome, Vec<Node>),
+    /// Called for NULLs too, with the types of the arguments.
+    Typed(RunTyped, Vec<(Type, Node)>),
+    /// What was made from a constant, of one argument.
+    Prepared(Prepared, Box<Node>),
     /// The test of the order of two values; the type is that of the left one.
     Compare(fn(Ordering) -> bool, Box<(Type, Node, Node)>),
     /// Text through the input function of the type.
@@ -194,6 +198,14 @@ impl Node {
                 let values = list.iter().map(|item| item.evaluate(row)).collect::<Result<Vec<_>, _>>()?;
                 if values.iter().any(|v| v.is_null()) { null } else { owned(run(&values)) }
             }
+            Self::Typed(run, list) => {
+                let values = list.iter().map(|(ty, item)| Ok((ty, item.evaluate(row)?))).collect::<Result<Vec<_>, _>>()?;
+                owned(run(&values))
+            }
+            Self::Prepared(prepared, a) => {
+                let a = a.evaluate(row)?;
+                if a.is_null() { null } else { owned(prepared.run(&a)) }
+            }
             Self::Compare(test, all) => {
                 let (a, b) = (all.1.evaluate(row)?, all.2.evaluate(row)?);
                 let either_null = a.is_null() || b.is_null();
@@ -262,7 +274,9 @@ impl Node {
         }
         match self {
             // A strict function of a NULL is NULL whatever its other arguments would do.
-            Self::One(..) | Self::Two(..) | Self::Three(..) | Self::List(..) | Self::Compare(..) if self.children().any(is_null) => {
+            Self::One(..) | Self::Two(..) | Self::Three(..) | Self::List(..) | Self::Compare(..) | Self::Prepared(..)
+                if self.children().any(is_null) =>
+            {
                 Self::Constant(Value::Null)
             }
             Self::And(list) => simplified(list, true, Self::And),
@@ -276,9 +290,15 @@ impl Node {
         }
     }
 
+    /// Why what reads no row has no value.
+    pub fn failure(&self) -> Option<RowError> {
+        if self.is_closed(false) { self.evaluate(&EMPTY).err() } else { None }
+    }
+
     /// The node as a step that is not folded, unless it is NULL already. What reads a row needs no such step.
     pub fn stable(self) -> Node {
-        if is_null(&self) || self.children().any(is_null) {
+        let strict = !matches!(self, Self::Typed(..));
+        if is_null(&self) || strict && self.children().any(is_null) {
             return self;
         }
         if self.is_closed(false) { Self::Stable(Box::new(self)) } else { self }
@@ -289,9 +309,12 @@ impl Node {
         match self {
             Self::Constant(_) | Self::Source(_) | Self::Lookup(..) | Self::Operand => Box::new(std::iter::empty()),
             Self::With(pair) | Self::Two(_, pair) | Self::NullIf(pair) | Self::Subscript(pair) => Box::new([&pair.0, &pair.1].into_iter()),
-            Self::One(_, a) | Self::Stable(a) | Self::Not(a) | Self::IsNull(a, _) | Self::IsBool(a, ..) => Box::new(std::iter::once(&**a)),
+            Self::One(_, a) | Self::Prepared(_, a) | Self::Stable(a) | Self::Not(a) | Self::IsNull(a, _) | Self::IsBool(a, ..) => {
+                Box::new(std::iter::once(&**a))
+            }
             Self::Three(_, all) => Box::new([&all.0, &all.1, &all.2].into_iter()),
             Self::List(_, list) | Self::And(list) | Self::Or(list) | Self::Coalesce(list) => Box::new(list.iter()),
+            Self::Typed(_, list) => Box::new(list.iter().map(|(_, item)| item)),
             Self::Extreme(_, _, list) | Self::Array(list) => Box::new(list.iter()),
             Self::Compare(_, all) | Self::Distinct(all) | Self::Quantified(_, _, all) => Box::new([&all.1, &all.2].into_iter()),
             Self::Input(pair) | Self::Output(pair) | Self::Fit(_, pair) => Box::new(std::iter::once(&pair.1)),

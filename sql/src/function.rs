@@ -6,16 +6,20 @@
 //! Postgres' volatility says). Rows with [`Run::Refused`] exist in Postgres but not here; they take part in the resolution so that
 //! an ambiguous call cannot silently mean something else, and refuse the SELECT when chosen.
 
+mod array;
 mod cast;
 mod compare;
+mod json;
 mod number;
+mod template;
 mod text;
 mod time;
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::fmt;
+use std::sync::{Arc, LazyLock};
 
 pub(crate) use cast::{Conversion, explicit, fit, implicit, is_stable, text_of};
 pub(crate) use compare::order;
@@ -25,6 +29,12 @@ use crate::value::{Type, Value};
 
 /// What one evaluation gives.
 pub(crate) type Outcome = Result<Value, RowError>;
+
+/// An argument with its type.
+pub(crate) type Argument<'a> = (&'a Type, Cow<'a, Value>);
+
+/// A computation that reads the types of its arguments.
+pub(crate) type RunTyped = fn(&[Argument<'_>]) -> Outcome;
 
 /// Longest text or bytes that an expression may build, in bytes: larger ones are a dead letter, as beyond 1 GB in Postgres.
 pub const VALUE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -68,6 +78,12 @@ pub(crate) enum Base {
     AnyArray,
     /// `anyenum`
     AnyEnum,
+    /// `anycompatible`
+    AnyCompatible,
+    /// `anycompatiblearray`
+    AnyCompatibleArray,
+    /// `VARIADIC text[]`: as a last argument, one text or more
+    Texts,
     /// `"any"`, and as a last argument any number of them
     Any,
 }
@@ -135,6 +151,9 @@ impl Base {
             | Self::AnyNonArray
             | Self::AnyArray
             | Self::AnyEnum
+            | Self::AnyCompatible
+            | Self::AnyCompatibleArray
+            | Self::Texts
             | Self::Any => return None,
         })
     }
@@ -151,14 +170,20 @@ impl Base {
             Self::Uuid | Self::Json | Self::Jsonb | Self::Bytea | Self::Foreign => 'U',
             Self::Inet => 'I',
             Self::Enum => 'E',
-            Self::Array | Self::TextArray => 'A',
-            Self::AnyElement | Self::AnyNonArray | Self::AnyArray | Self::AnyEnum | Self::Any => 'P',
+            Self::Array | Self::TextArray | Self::Texts => 'A',
+            Self::AnyElement | Self::AnyNonArray | Self::AnyArray | Self::AnyEnum => 'P',
+            Self::AnyCompatible | Self::AnyCompatibleArray | Self::Any => 'P',
         }
     }
 
     /// `pg_type.typispreferred`
     pub fn is_preferred(self) -> bool {
         matches!(self, Self::Bool | Self::Float8 | Self::Text | Self::Timestamptz | Self::Interval | Self::Inet)
+    }
+
+    /// Whether an argument declared so is passed with the type that it has.
+    pub fn keeps_type(self) -> bool {
+        self.is_pseudo() && !matches!(self, Self::AnyCompatible | Self::AnyCompatibleArray)
     }
 
     pub fn is_pseudo(self) -> bool {
@@ -191,10 +216,45 @@ pub(crate) enum Run {
     OfTexts(fn(&Value, &Value) -> Outcome),
     /// Strict, any number of arguments.
     List(fn(&[Cow<'_, Value>]) -> Outcome),
+    /// Called for NULLs too, with the types of its arguments.
+    Typed(RunTyped),
+    /// The same, but strict: NULL without a call when an argument is a constant NULL; the function sees to the others.
+    StrictTyped(RunTyped),
+    /// Strict in two arguments, of which the second is the array of all that follow the first.
+    Variadic(fn(&Value, &Value) -> Outcome),
+    /// Strict; its second argument must be a constant, from which the computation is made when the SELECT is checked.
+    Prepared(fn(&Value) -> Result<Prepared, Unsupported>),
     /// A comparison: the test of the order of its arguments.
     Compare(fn(Ordering) -> bool),
     /// In Postgres, not here: what to write instead.
     Refused(&'static str),
+}
+
+/// A computation made from a constant: a regular expression, a template.
+#[derive(Clone)]
+pub(crate) struct Prepared(Arc<dyn Fn(&Value) -> Outcome + Send + Sync>);
+
+impl Prepared {
+    pub fn new(run: impl Fn(&Value) -> Outcome + Send + Sync + 'static) -> Self {
+        Self(Arc::new(run))
+    }
+
+    pub fn run(&self, value: &Value) -> Outcome {
+        (self.0)(value)
+    }
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Prepared")
+    }
+}
+
+/// Why nothing can be made from a constant, and what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unsupported {
+    pub why: String,
+    pub instead: &'static str,
 }
 
 /// A row of a table.
@@ -226,10 +286,13 @@ fn index<const TABLES: usize>(tables: [Vec<Function>; TABLES]) -> Index {
     index
 }
 
-static OPERATORS: LazyLock<Index> =
-    LazyLock::new(|| index([compare::operators(), number::operators(), text::operators(), time::operators()]));
+static OPERATORS: LazyLock<Index> = LazyLock::new(|| {
+    index([array::operators(), compare::operators(), json::operators(), number::operators(), text::operators(), time::operators()])
+});
 
-static FUNCTIONS: LazyLock<Index> = LazyLock::new(|| index([number::functions(), text::functions(), time::functions()]));
+static FUNCTIONS: LazyLock<Index> = LazyLock::new(|| {
+    index([array::functions(), json::functions(), number::functions(), template::functions(), text::functions(), time::functions()])
+});
 
 /// All operators of that name, prefix and infix.
 pub(crate) fn operators(name: &str) -> &'static [Function] {
@@ -246,6 +309,11 @@ pub(crate) fn function_names() -> impl Iterator<Item = &'static str> {
     FUNCTIONS.keys().copied()
 }
 
+/// Whether it is an operator.
+fn is_operator(function: &Function) -> bool {
+    !function.name.starts_with(|c: char| c.is_ascii_alphabetic())
+}
+
 /// An accepted operator or function as tests see it: types by name, pseudo-types as in `pg_proc`.
 #[doc(hidden)]
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -259,16 +327,45 @@ pub struct Accepted {
 /// Every accepted operator and function, for tests that each one is covered.
 #[doc(hidden)]
 pub fn accepted() -> Vec<Accepted> {
+    let all = OPERATORS.values().chain(FUNCTIONS.values()).flatten();
+    all.filter(|f| !matches!(f.run, Run::Refused(_))).map(shown).collect()
+}
+
+/// A function or operator that exists in Postgres and is refused, as tests see it.
+#[doc(hidden)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    pub name: &'static str,
+    pub arguments: Vec<String>,
+    pub instead: &'static str,
+}
+
+impl Refused {
+    /// How a SELECT calls it.
+    pub fn called(&self) -> &'static str {
+        if self.name == "timezone" { "AT TIME ZONE" } else { self.name }
+    }
+}
+
+/// Every refused operator and function, for tests that each one is documented.
+#[doc(hidden)]
+pub fn refused() -> Vec<Refused> {
+    let all = OPERATORS.values().chain(FUNCTIONS.values()).flatten();
+    all.filter_map(|f| match f.run {
+        Run::Refused(instead) => Some(Refused { name: f.name, arguments: shown(f).arguments, instead }),
+        _ => None,
+    })
+    .collect()
+}
+
+pub(crate) fn shown(function: &Function) -> Accepted {
     let shown = |base: &Base| base.plain().map_or_else(|| format!("{base:?}").to_lowercase(), |ty| ty.name());
-    let of = |function: &Function, operator: bool| Accepted {
+    Accepted {
         name: function.name,
-        operator,
+        operator: is_operator(function),
         arguments: function.arguments.iter().map(shown).collect(),
         result: shown(&function.result),
-    };
-    let operators = OPERATORS.values().flatten().map(|f| (f, true));
-    let all = operators.chain(FUNCTIONS.values().flatten().map(|f| (f, false)));
-    all.filter(|(f, _)| !matches!(f.run, Run::Refused(_))).map(|(f, operator)| of(f, operator)).collect()
+    }
 }
 
 /// Values whose variant the checker has already established; anything else would be a defect of the checker and ends as a dead

@@ -6,14 +6,18 @@
 //!
 //! Nesting is limited to [`DEPTH_MAX`] levels; Postgres goes deeper, as far as its stack allows.
 
+mod change;
+mod find;
 mod parse;
 mod write;
 
 use std::cmp::Ordering;
 
+pub use find::{Step, find_json, find_jsonb, unquoted};
 pub use write::push_string;
 
 use crate::error::RowError;
+use crate::function::VALUE_BYTES_MAX;
 use crate::numeric::Numeric;
 
 /// Deepest nesting of arrays and objects.
@@ -41,15 +45,66 @@ pub fn validate(text: &str) -> Result<(), RowError> {
     parse::skip(text)
 }
 
-/// The text that `jsonb_out(jsonb_in(text))` prints. Fails with 22P02, 22P05 (`\u0000`), 22003 (a number that numeric cannot hold).
+/// The text that `jsonb_out(jsonb_in(text))` prints. Fails with 22P02, 22P05 (`\u0000`), 22003 (a number that numeric cannot hold),
+/// 54000 (longer than [`VALUE_BYTES_MAX`]).
 pub fn normalize(text: &str) -> Result<String, RowError> {
     let mut out = String::with_capacity(text.len() + text.len() / 8);
     Json::parse(text)?.write(&mut out);
+    check_length(&out)?;
     Ok(out)
+}
+
+/// Fails with 54000 when JSON text is longer than [`VALUE_BYTES_MAX`].
+pub fn check_length(text: &str) -> Result<(), RowError> {
+    if text.len() > VALUE_BYTES_MAX {
+        return Err(RowError::new("54000", format!("a json value is longer than {VALUE_BYTES_MAX} bytes")));
+    }
+    Ok(())
+}
+
+/// JSON text that an expression made, unless it is longer than [`VALUE_BYTES_MAX`] (54000) or nested deeper than [`DEPTH_MAX`] (54001).
+pub fn bounded(text: String) -> Result<String, RowError> {
+    check_length(&text)?;
+    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => quoted = !quoted,
+            b'[' | b'{' if !quoted => depth += 1,
+            b']' | b'}' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > DEPTH_MAX {
+            return Err(RowError::new("54001", "stack depth limit exceeded"));
+        }
+    }
+    Ok(text)
+}
+
+/// How many elements the array has that is the whole text; `None`: it is not an array. Escapes are not looked at.
+pub fn array_length(text: &str) -> Result<Option<i64>, RowError> {
+    let text = text.trim_start_matches([' ', '\t', '\n', '\r']);
+    if text.starts_with('[') { parse::elements(text).map(Some) } else { Ok(None) }
+}
+
+/// `json_typeof` of valid JSON text.
+pub fn type_name(text: &str) -> &'static str {
+    match text.trim_start_matches([' ', '\t', '\n', '\r']).as_bytes().first() {
+        Some(b'{') => "object",
+        Some(b'[') => "array",
+        Some(b'"') => "string",
+        Some(b't' | b'f') => "boolean",
+        Some(b'n') => "null",
+        _ => "number",
+    }
 }
 
 /// `jsonb_cmp` of two texts in normal form; text that is not JSON sorts first.
 pub fn compare(a: &str, b: &str) -> Ordering {
+    if a == b {
+        return Ordering::Equal;
+    }
     match (Json::parse(a), Json::parse(b)) {
         (Ok(a), Ok(b)) => a.cmp(&b),
         (a, b) => a.is_ok().cmp(&b.is_ok()),

@@ -360,6 +360,9 @@ impl Parser<'_> {
                 "leave it out; a sink keyed by the columns keeps one row for each key",
             ));
         }
+        if self.word_at(0, "from") {
+            return Err(self.refuse("a SELECT without output columns is not supported", "name the columns that the sinks need"));
+        }
         let mut items = vec![self.item()?];
         while self.take_symbol(',') {
             items.push(self.item()?);
@@ -483,6 +486,11 @@ impl Parser<'_> {
         let table = self.table()?;
         if self.word_at(0, "using") {
             return Err(self.refuse("JOIN ... USING is not supported", "write ON a.column = b.column"));
+        }
+        if let Token::Word(word) = self.peek()
+            && ["join", "inner", "left", "right", "full", "cross", "natural"].contains(&word.as_str())
+        {
+            return Err(self.refuse("joins within joins are not supported", "write the ON of each table right after it"));
         }
         self.expect_word("on")?;
         let on = self.expression()?;

@@ -8,8 +8,8 @@ use super::scope::{WithHint, edit_distance, refusal};
 use super::typed::{Collation, Typed, shown};
 use crate::error::SelectError;
 use crate::eval::Node;
-use crate::function::{self, Base, Function, Run};
-use crate::value::Type;
+use crate::function::{self, Base, Function, Prepared, Run, Unsupported};
+use crate::value::{Type, Value};
 
 /// Arguments of one call (`FUNC_MAX_ARGS`).
 const ARGUMENTS_MAX: usize = 100;
@@ -40,6 +40,24 @@ const NOT_REPEATABLE: &[&str] = &[
     "pg_sleep",
     "random_normal",
     "setseed",
+];
+
+/// Functions that give several rows and have no row of their own in the tables.
+const SET_RETURNING: &[&str] = &[
+    "generate_series",
+    "regexp_matches",
+    "regexp_split_to_table",
+    "string_to_table",
+    "jsonb_path_query",
+    "json_to_record",
+    "json_to_recordset",
+    "jsonb_to_record",
+    "jsonb_to_recordset",
+    "json_populate_record",
+    "json_populate_recordset",
+    "jsonb_populate_record",
+    "jsonb_populate_recordset",
+    "ts_stat",
 ];
 
 /// An operand that several comparisons read and that is evaluated once.
@@ -82,6 +100,7 @@ impl Checker<'_> {
         let Run::Compare(test) = function.run else {
             return Err(refusal("42809", at, format!("operator {name} is not a comparison")));
         };
+        self.called.push(function);
         let (mut operands, _) = convert(at, function, operands)?;
         match (operands.pop(), operands.pop()) {
             (Some(right), Some(left)) => Ok((test, left, right)),
@@ -104,9 +123,11 @@ impl Checker<'_> {
                 refusal("0A000", at, format!("operator {name} with ANY or ALL is not supported")).hint("=, <>, <, <=, > and >= are")
             );
         };
+        self.called.push(function);
         let (left_type, element_type) = (declared(function, 0, &types), declared(function, 1, &types));
         if function.needs_c {
-            Typed::require_c(&left.collation.clone().with(array.collation.clone()), at, "the order of text")?;
+            let collation = left.collation.clone().with(array.collation.clone());
+            Typed::require_c(&self.order_of(&types, collation), at, "the order of text")?;
         }
         let mismatch = || operator_error(at, name, &types, Unresolved::NotFound);
         let left = left.implicitly(&left_type)?.ok_or_else(mismatch)?;
@@ -124,16 +145,30 @@ impl Checker<'_> {
         self.apply(at, &format!("{name}()"), function, arguments)
     }
 
+    /// The collation that orders values of these types: strings within jsonb are ordered as the database orders text.
+    pub fn order_of(&self, types: &[Type], collation: Collation) -> Collation {
+        if types.iter().any(|ty| innermost(ty) == &Type::Jsonb) { self.default_collation() } else { collation }
+    }
+
     fn apply(&mut self, at: usize, what: &str, function: &'static Function, arguments: Vec<Typed>) -> Result<Typed, SelectError> {
         if let Run::Refused(instead) = function.run {
             let types: Vec<String> = arguments.iter().map(|a| shown(&a.ty)).collect();
             return Err(refusal("0A000", at, format!("{what} of {} is not supported", types.join(" and "))).hint(instead));
         }
-        let (arguments, collation) = convert(at, function, arguments)?;
-        if function.needs_c {
-            Typed::require_c(&collation, at, what)?;
+        let given: Vec<Type> = arguments.iter().map(|a| a.ty.clone()).collect();
+        if resolve::lacks_type(function, &given) {
+            return Err(refusal("42804", at, "could not determine polymorphic type because input has type unknown")
+                .hint("Add an explicit type cast."));
         }
+        self.called.push(function);
+        let (arguments, collation) = convert(at, function, arguments)?;
         let types: Vec<Type> = arguments.iter().map(|a| a.ty.clone()).collect();
+        if function.needs_c {
+            Typed::require_c(&self.order_of(&types, collation.clone()), at, what)?;
+        }
+        if let Some(ty) = types.iter().find(|ty| compares_elements(function) && innermost(ty) == &Type::Json) {
+            return Err(refusal("42883", at, format!("could not identify an equality operator for type {}", shown(innermost(ty)))));
+        }
         let result = result_type(function, &types);
         let collation = match collation {
             Collation::C if super::has_collation(&result) && !types.iter().any(super::has_collation) => self.default_collation(),
@@ -148,9 +183,29 @@ impl Checker<'_> {
     }
 }
 
+/// The type of the elements of an array, or the type itself.
+pub(super) fn innermost(ty: &Type) -> &Type {
+    if let Type::Array(element) = ty { element } else { ty }
+}
+
+/// Whether the function compares the elements of its arrays by their `=`.
+fn compares_elements(function: &Function) -> bool {
+    let array = function.arguments.iter().any(|base| matches!(base, Base::AnyArray | Base::AnyCompatibleArray));
+    array && matches!(function.name, "=" | "<>" | "<" | "<=" | ">" | ">=" | "@>" | "<@" | "&&" | "array_position" | "array_remove")
+}
+
 /// The program of a call.
 fn node(at: usize, function: &Function, arguments: Vec<Typed>) -> Result<Node, SelectError> {
+    if let Run::StrictTyped(_) = function.run
+        && arguments.iter().any(|a| matches!(a.node, Node::Constant(Value::Null)))
+    {
+        return Ok(Node::Constant(Value::Null));
+    }
+    if let Run::Typed(run) | Run::StrictTyped(run) = function.run {
+        return Ok(Node::Typed(run, arguments.into_iter().map(|a| (a.ty, a.node)).collect()));
+    }
     let first_type = arguments.first().map_or(Type::Unknown, |a| a.ty.clone());
+    let second_at = arguments.get(1).map_or(at, |a| a.at);
     let nodes: Vec<Node> = arguments.into_iter().map(|a| a.node).collect();
     let wrong = || refusal("XX000", at, format!("{} takes another number of arguments", function.name));
     Ok(match function.run {
@@ -175,8 +230,39 @@ fn node(at: usize, function: &Function, arguments: Vec<Typed>) -> Result<Node, S
             Node::Compare(test, Box::new((first_type, a, b)))
         }
         Run::List(run) => Node::List(run, nodes),
-        Run::Refused(_) => return Err(wrong()),
+        Run::Prepared(prepare) => {
+            let [a, constant] = <[Node; 2]>::try_from(nodes).map_err(|_| wrong())?;
+            prepared(function.name, second_at, prepare, a, &constant)?
+        }
+        Run::Variadic(run) => {
+            let mut nodes = nodes.into_iter();
+            let first = nodes.next().ok_or_else(wrong)?;
+            Node::Two(run, Box::new((first, Node::Array(nodes.collect()).folded())))
+        }
+        Run::Typed(_) | Run::StrictTyped(_) | Run::Refused(_) => return Err(wrong()),
     })
+}
+
+/// What is made from a constant while the SELECT is checked.
+fn prepared(
+    name: &str,
+    at: usize,
+    prepare: fn(&Value) -> Result<Prepared, Unsupported>,
+    argument: Node,
+    constant: &Node,
+) -> Result<Node, SelectError> {
+    match constant {
+        Node::Constant(Value::Null) => Ok(Node::Constant(Value::Null)),
+        Node::Constant(value) => match prepare(value) {
+            Ok(prepared) => Ok(Node::Prepared(prepared, Box::new(argument))),
+            Err(Unsupported { why, instead }) => Err(refusal("0A000", at, why).hint(instead)),
+        },
+        other => Err(match other.failure() {
+            Some(error) => refusal(error.sqlstate, at, error.message).hint("write a pattern that can be computed"),
+            None => refusal("0A000", at, format!("{name} with a pattern that is not a constant is not supported"))
+                .hint("write the pattern as a constant; several patterns can be the arms of a CASE"),
+        }),
+    }
 }
 
 /// What an argument is declared as, with pseudo-types replaced by what they mean for these arguments.
@@ -194,6 +280,9 @@ fn declared(function: &Function, index: usize, types: &[Type]) -> Type {
         }
         Base::AnyElement | Base::AnyNonArray | Base::AnyEnum => element_type(function, types),
         Base::AnyArray => Type::Array(Box::new(element_type(function, types))),
+        Base::AnyCompatible => resolve::compatible_type(&function.arguments, types).unwrap_or(own),
+        Base::AnyCompatibleArray => resolve::compatible_type(&function.arguments, types).map_or(own, |ty| Type::Array(Box::new(ty))),
+        Base::Texts => Type::Text,
         base => base.plain().unwrap_or(own),
     }
 }
@@ -215,6 +304,8 @@ fn result_type(function: &Function, types: &[Type]) -> Type {
     match function.result {
         Base::AnyElement | Base::AnyNonArray | Base::AnyEnum => element_type(function, types),
         Base::AnyArray => Type::Array(Box::new(element_type(function, types))),
+        Base::AnyCompatible => resolve::compatible_type(&function.arguments, types).unwrap_or(Type::Unknown),
+        Base::AnyCompatibleArray => Type::Array(Box::new(resolve::compatible_type(&function.arguments, types).unwrap_or(Type::Unknown))),
         base => base.plain().unwrap_or(Type::Unknown),
     }
 }
@@ -227,7 +318,7 @@ fn convert(at: usize, function: &Function, arguments: Vec<Typed>) -> Result<(Vec
     for (index, argument) in arguments.into_iter().enumerate() {
         let wanted = declared(function, index, &types);
         let keeps_type = unmodified(&argument.ty) == wanted
-            || function.arguments.get(index).is_none_or(|b| b.is_pseudo()) && argument.ty != Type::Unknown;
+            || function.arguments.get(index).or(function.arguments.last()).is_none_or(|b| b.keeps_type()) && argument.ty != Type::Unknown;
         let argument = if matches!(function.run, Run::OfTexts(_)) {
             let own = argument.at;
             argument.explicitly(&Type::Text, own)?
@@ -266,6 +357,10 @@ fn function_error(at: usize, schema: Option<&str>, name: &str, types: &[Type], w
     if NOT_REPEATABLE.contains(&name) {
         return refusal("0A000", at, format!("{name}() is not supported: its value would differ on a replay"))
             .hint("use a column of the source table, for example one that a DEFAULT fills");
+    }
+    if SET_RETURNING.contains(&name) {
+        return refusal("0A000", at, format!("{name}() is not supported: each change of the source gives one row"))
+            .hint("name the parts one by one");
     }
     let arguments: Vec<String> = types.iter().map(shown).collect();
     let full = schema.map_or_else(|| name.to_owned(), |schema| format!("{schema}.{name}"));

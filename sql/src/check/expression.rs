@@ -1,6 +1,6 @@
 //! Expressions: types by Postgres' rules (`parse_expr.c`), and the program that computes them.
 
-use super::call::Operands;
+use super::call::{Operands, innermost};
 use super::resolve::{common_modifiers, common_type};
 use super::scope::{Tables, WithHint, refusal};
 use super::type_name;
@@ -8,6 +8,7 @@ use super::typed::{Collation, Typed, shown};
 use crate::catalog::Catalog;
 use crate::error::SelectError;
 use crate::eval::Node;
+use crate::function::Function;
 use crate::parse::{Expr, Kind, Pattern, Test};
 use crate::value::{Type, Value};
 
@@ -15,6 +16,8 @@ use crate::value::{Type, Value};
 pub(super) struct Checker<'c> {
     pub tables: Tables<'c>,
     pub catalog: &'c Catalog,
+    /// The rows of the function tables that were chosen.
+    pub called: Vec<&'static Function>,
 }
 
 impl Checker<'_> {
@@ -311,7 +314,7 @@ impl Checker<'_> {
     }
 
     /// Expressions that become one type.
-    fn unified(&mut self, list: &[Expr], place: &str) -> Result<(Vec<Node>, Type, Collation), SelectError> {
+    pub fn unified(&mut self, list: &[Expr], place: &str) -> Result<(Vec<Node>, Type, Collation), SelectError> {
         let list = self.all(list)?;
         unify(list, place)
     }
@@ -319,11 +322,11 @@ impl Checker<'_> {
     fn extreme(&mut self, at: usize, greatest: bool, list: &[Expr]) -> Result<Typed, SelectError> {
         let place = if greatest { "GREATEST" } else { "LEAST" };
         let (list, ty, collation) = self.unified(list, place)?;
-        if matches!(ty, Type::Json) {
+        if innermost(&ty) == &Type::Json {
             return Err(refusal("42883", at, format!("could not identify a comparison function for type {}", shown(&ty))));
         }
-        if super::has_collation(&ty) {
-            Typed::require_c(&collation, at, place)?;
+        if super::has_collation(&ty) || innermost(&ty) == &Type::Jsonb {
+            Typed::require_c(&self.order_of(std::slice::from_ref(&ty), collation.clone()), at, place)?;
         }
         let wanted = if greatest { std::cmp::Ordering::Greater } else { std::cmp::Ordering::Less };
         Ok(Typed::new(Node::Extreme(wanted, ty.clone(), list), ty, at).collated(collation))
@@ -335,37 +338,6 @@ impl Checker<'_> {
         let equal = Node::Compare(test, Box::new((left.ty.clone(), Node::Operand, right.node)));
         let (ty, collation) = (left.ty.clone(), left.collation.clone());
         Ok(Typed::new(Node::NullIf(Box::new((left.node, equal))), ty, at).collated(collation))
-    }
-
-    fn array(&mut self, at: usize, list: &[Expr]) -> Result<Typed, SelectError> {
-        if list.is_empty() {
-            return Err(refusal("42P18", at, "cannot determine type of empty array")
-                .hint("Explicitly cast to the desired type, for example ARRAY[]::integer[]."));
-        }
-        let (nodes, ty, collation) = self.unified(list, "ARRAY")?;
-        if matches!(ty, Type::Array(_)) {
-            return Err(refusal("0A000", at, "arrays of more than one dimension are not supported").hint("use jsonb"));
-        }
-        Ok(Typed::new(Node::Array(nodes), Type::Array(Box::new(ty)), at).collated(collation))
-    }
-
-    fn subscript(&mut self, at: usize, operand: &Expr, index: &Expr) -> Result<Typed, SelectError> {
-        let operand = self.expression(operand)?;
-        let Type::Array(element) = operand.ty.clone() else {
-            return Err(refusal(
-                "42804",
-                at,
-                format!("cannot subscript type {} because it does not support subscripting", shown(&operand.ty)),
-            )
-            .hint("write -> or ->> for json and jsonb"));
-        };
-        let index = self.expression(index)?;
-        let (index_at, index_type) = (index.at, shown(&index.ty));
-        let Some(index) = index.implicitly(&Type::Int4)? else {
-            return Err(refusal("42804", index_at, format!("array subscript must have type integer, not {index_type}")));
-        };
-        let collation = operand.collation.clone();
-        Ok(Typed::new(Node::Subscript(Box::new((operand.node, index.node))), *element, at).collated(collation))
     }
 }
 

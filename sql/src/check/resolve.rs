@@ -54,9 +54,10 @@ impl Candidate {
     fn of(function: &'static Function, arguments: &[Type]) -> Option<Self> {
         let declared = &function.arguments;
         let expanded = match declared.last() {
-            Some(Base::Any) if arguments.len() + 1 >= declared.len() => {
+            Some(Base::Any | Base::Texts) if arguments.len() >= declared.len() => {
                 let fixed = &declared[..declared.len() - 1];
-                fixed.iter().copied().chain(std::iter::repeat(Base::Any)).take(arguments.len()).collect()
+                let rest = if declared.last() == Some(&Base::Texts) { Base::Text } else { Base::Any };
+                fixed.iter().copied().chain(std::iter::repeat(rest)).take(arguments.len()).collect()
             }
             _ => declared.to_vec(),
         };
@@ -73,11 +74,11 @@ fn accepts(want: Base, ty: &Type) -> bool {
         return true;
     }
     match want {
-        Base::Any | Base::AnyElement => true,
+        Base::Any | Base::AnyElement | Base::AnyCompatible => true,
         Base::AnyNonArray => !matches!(ty, Type::Array(_)),
-        Base::AnyArray => matches!(ty, Type::Array(_)),
+        Base::AnyArray | Base::AnyCompatibleArray => matches!(ty, Type::Array(_)),
         Base::AnyEnum => matches!(ty, Type::Enum(_)),
-        Base::TextArray => matches!(ty, Type::Array(element) if **element == Type::Text),
+        Base::TextArray => matches!(ty, Type::Array(element) if implicit(Base::of(element), Base::Text).is_some()),
         _ => implicit(Base::of(ty), want).is_some(),
     }
 }
@@ -105,9 +106,36 @@ fn agrees(declared: &[Base], arguments: &[Type]) -> bool {
             _ => element = Some(own),
         }
     }
-    // A pseudo-type whose every argument is unknown has no type to mean.
-    let pseudo = declared.iter().any(|b| b.is_pseudo() && *b != Base::Any);
-    !pseudo || element.is_some()
+    compatible_type(declared, arguments).is_some()
+}
+
+/// What `anycompatible` means for these arguments; `None` when they have no type in common, text when there is none at all.
+pub(super) fn compatible_type(declared: &[Base], arguments: &[Type]) -> Option<Type> {
+    let own = declared.iter().zip(arguments).filter_map(|(want, ty)| match (want, ty) {
+        (_, Type::Unknown) => None,
+        (Base::AnyCompatible, ty) => Some(unmodified(ty)),
+        (Base::AnyCompatibleArray, Type::Array(element)) => Some(unmodified(element)),
+        _ => None,
+    });
+    let own: Vec<Type> = own.collect();
+    let common = common_type(&own).ok()?;
+    own.iter().all(|ty| *ty == common || becomes(ty, &common)).then_some(common)
+}
+
+/// Whether the type becomes the other without being asked.
+fn becomes(from: &Type, to: &Type) -> bool {
+    match (from, to) {
+        (Type::Array(from), Type::Array(to)) => implicit(Base::of(from), Base::of(to)).is_some(),
+        (Type::Enum(_), Type::Enum(_)) => from == to,
+        _ => implicit(Base::of(from), Base::of(to)).is_some(),
+    }
+}
+
+/// Whether the function needs the type of an argument that has none: a pseudo-type whose every argument is unknown.
+pub(super) fn lacks_type(function: &Function, arguments: &[Type]) -> bool {
+    let polymorphic = |base: &Base| matches!(base, Base::AnyElement | Base::AnyNonArray | Base::AnyArray | Base::AnyEnum);
+    let mut given = function.arguments.iter().zip(arguments).filter(|(base, _)| polymorphic(base)).peekable();
+    given.peek().is_some() && given.all(|(_, ty)| *ty == Type::Unknown)
 }
 
 /// `func_select_candidate`, step by step.
@@ -137,11 +165,14 @@ fn select(mut left: Vec<Candidate>, arguments: &[Type]) -> Result<&'static Funct
         return Ok(only.function);
     }
     // Last: the unknown ones are taken for the one known type.
-    let mut types = given.iter().copied().filter(|b| *b != Base::Unknown);
+    let mut types = arguments.iter().filter(|ty| **ty != Type::Unknown).map(unmodified);
     if let Some(first) = types.next()
-        && types.all(|b| b == first)
+        && types.all(|ty| ty == first)
     {
-        let accepting: Vec<&Candidate> = left.iter().filter(|c| c.arguments.iter().all(|want| implicit(first, *want).is_some())).collect();
+        let assumed = vec![first; arguments.len()];
+        let takes =
+            |c: &&Candidate| c.arguments.iter().zip(&assumed).all(|(want, ty)| accepts(*want, ty)) && agrees(&c.arguments, &assumed);
+        let accepting: Vec<&Candidate> = left.iter().filter(takes).collect();
         if let [only] = accepting.as_slice() {
             return Ok(only.function);
         }

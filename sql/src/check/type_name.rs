@@ -11,6 +11,45 @@ const NUMERIC_PRECISION_MAX: i64 = 1000;
 /// `MaxAttrSize`
 const CHARACTERS_MAX: i64 = 10_485_760;
 
+/// Types of Postgres that Highwater does not have.
+const UNSUPPORTED: &[&str] = &[
+    "bit",
+    "box",
+    "char",
+    "cidr",
+    "circle",
+    "daterange",
+    "hstore",
+    "int4range",
+    "int8range",
+    "jsonpath",
+    "line",
+    "lseg",
+    "macaddr",
+    "macaddr8",
+    "money",
+    "name",
+    "numrange",
+    "oid",
+    "path",
+    "pg_lsn",
+    "point",
+    "polygon",
+    "regclass",
+    "regproc",
+    "regtype",
+    "tsquery",
+    "tsrange",
+    "tstzrange",
+    "tsvector",
+    "varbit",
+    "xml",
+];
+
+const SUPPORTED: &str = "supported are boolean, smallint, integer, bigint, real, double precision, numeric, text, varchar, char, uuid, \
+                         date, time, timetz, timestamp, timestamptz, interval, json, jsonb, bytea, inet, their arrays, and the \
+                         enumerations of the tables' columns";
+
 pub(super) fn resolve(name: &TypeName, catalog: &Catalog) -> Result<Type, SelectError> {
     let element = base(name, catalog)?;
     Ok(if name.array { Type::Array(Box::new(element)) } else { element })
@@ -64,10 +103,10 @@ fn user_type(name: &TypeName, catalog: &Catalog) -> Result<Type, SelectError> {
         }
     }
     let shown = name.schema.as_ref().map_or_else(|| name.name.clone(), |schema| format!("{schema}.{}", name.name));
-    Err(refusal("42704", name.at, format!("type \"{shown}\" does not exist or is not supported")).hint(
-        "supported are boolean, smallint, integer, bigint, real, double precision, numeric, text, varchar, char, uuid, date, time, timetz, \
-         timestamp, timestamptz, interval, json, jsonb, bytea, inet, their arrays, and the enumerations of the tables' columns",
-    ))
+    if UNSUPPORTED.contains(&name.name.as_str()) && matches!(name.schema.as_deref(), None | Some("pg_catalog")) {
+        return Err(refusal("0A000", name.at, format!("type \"{shown}\" is not supported")).hint(SUPPORTED));
+    }
+    Err(refusal("42704", name.at, format!("type \"{shown}\" does not exist or is not supported")).hint(SUPPORTED))
 }
 
 fn numeric(name: &TypeName) -> Result<Type, SelectError> {

@@ -92,7 +92,10 @@ impl Typed {
         if let Some(constant) = self.unknown_constant() {
             let value = match constant {
                 None => Value::Null,
-                Some(text) => Value::from_text(to, text).map_err(|error| refusal(error.sqlstate, self.at, error.message))?,
+                Some(text) => Value::from_text(to, text).map_err(|error| {
+                    let refused = refusal(error.sqlstate, self.at, error.message);
+                    if error.sqlstate == "0A000" { refused.hint("a row with such a value would be a dead letter, too") } else { refused }
+                })?,
             };
             return Ok(Some(self.become_type(to.clone(), |_| Node::Constant(value))));
         }

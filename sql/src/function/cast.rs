@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use super::Base::{self, *};
 use super::Outcome;
 use super::argument::{boolean, float4, float8, int, mismatch, numeric, text};
+use super::json;
 use super::number::in_range;
 use crate::error::RowError;
 use crate::numeric::Numeric as Decimal;
@@ -79,6 +80,13 @@ pub(crate) fn explicit(from: Base, to: Base) -> Option<Conversion> {
         (Interval, Time) => With(interval_to_time),
         (Json, Jsonb) => Conversion::Input,
         (Jsonb, Json) => With(|v| if let Value::Jsonb(t) = v { Ok(Value::Json(t.clone())) } else { Err(mismatch(v, "a jsonb")) }),
+        (Jsonb, Bool) => With(json::truth),
+        (Jsonb, Int2) => With(|v| numeric_to_int(&Value::Numeric(json::number(v, "smallint")?), 2)),
+        (Jsonb, Int4) => With(|v| numeric_to_int(&Value::Numeric(json::number(v, "integer")?), 4)),
+        (Jsonb, Int8) => With(|v| numeric_to_int(&Value::Numeric(json::number(v, "bigint")?), 8)),
+        (Jsonb, Float4) => With(|v| Ok(Value::Float4(json::number(v, "real")?.to_f32()?))),
+        (Jsonb, Float8) => With(|v| Ok(Value::Float8(json::number(v, "double precision")?.to_f64()?))),
+        (Jsonb, Numeric) => With(|v| Ok(Value::Numeric(json::number(v, "numeric")?))),
         (Array, Array) => Conversion::Elements,
         _ if to.category() == 'S' => Conversion::Output,
         _ if from.category() == 'S' => Conversion::Input,

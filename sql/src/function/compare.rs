@@ -68,7 +68,7 @@ pub(super) fn operators() -> Vec<Function> {
                 result: Bool,
                 run: Run::Compare(*test),
                 stable: left != right && (*left == Timestamptz || *right == Timestamptz),
-                needs_c: ordered && matches!(left, Text | Bpchar | AnyArray),
+                needs_c: ordered && matches!(left, Text | Bpchar | AnyArray | Jsonb),
             });
         }
     }

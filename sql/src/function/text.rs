@@ -2,6 +2,14 @@
 //!
 //! Lengths and positions count characters. Case mapping is that of collation C: ASCII letters only (`formatting.c`, `str_tolower`).
 
+mod codes;
+mod format;
+mod join;
+mod like;
+mod pieces;
+mod quote;
+mod regex;
+
 use super::Base::{self, *};
 use super::argument::{bytes, text};
 use super::{Function, Outcome, Run, VALUE_BYTES_MAX, row};
@@ -44,22 +52,18 @@ fn padded(value: &Value) -> Result<&str, RowError> {
 const TEXT: &[Base] = &[Text];
 const BPCHAR: &[Base] = &[Bpchar];
 const BYTEA: &[Base] = &[Bytea];
-const CONCATENATION: &str = "write to_jsonb or array operators in the reader of the result";
 
 const OPERATORS: &[Function] = &[
     row("||", &[Text, Text], Text, Run::Two(|a, b| concatenate(text(a)?, text(b)?))),
     row("||", &[Text, AnyNonArray], Text, Run::OfTexts(|a, b| concatenate(text(a)?, text(b)?))),
     row("||", &[AnyNonArray, Text], Text, Run::OfTexts(|a, b| concatenate(text(a)?, text(b)?))),
     row("||", &[Bytea, Bytea], Bytea, Run::Two(concatenate_bytes)),
-    row("||", &[AnyArray, AnyArray], AnyArray, Run::Refused(CONCATENATION)),
-    row("||", &[AnyElement, AnyArray], AnyArray, Run::Refused(CONCATENATION)),
-    row("||", &[AnyArray, AnyElement], AnyArray, Run::Refused(CONCATENATION)),
-    row("||", &[Jsonb, Jsonb], Jsonb, Run::Refused(CONCATENATION)),
 ];
 
 const FUNCTIONS: &[Function] = &[
     row("lower", TEXT, Text, Run::One(|a| built(text(a)?.to_ascii_lowercase()))).in_c(),
     row("upper", TEXT, Text, Run::One(|a| built(text(a)?.to_ascii_uppercase()))).in_c(),
+    row("initcap", TEXT, Text, Run::One(initcap)).in_c(),
     row("length", TEXT, Int4, Run::One(|a| count(text(a)?.chars().count()))),
     row("length", BPCHAR, Int4, Run::One(|a| count(padded(a)?.chars().count()))),
     row("length", BYTEA, Int4, Run::One(|a| count(bytes(a)?.len()))),
@@ -70,12 +74,35 @@ const FUNCTIONS: &[Function] = &[
     row("octet_length", TEXT, Int4, Run::One(|a| count(text(a)?.len()))),
     row("octet_length", BPCHAR, Int4, Run::One(|a| count(text(a)?.len()))),
     row("octet_length", BYTEA, Int4, Run::One(|a| count(bytes(a)?.len()))),
+    row("bit_length", TEXT, Int4, Run::One(|a| count(text(a)?.len() * 8))),
+    row("bit_length", BYTEA, Int4, Run::One(|a| count(bytes(a)?.len() * 8))),
 ];
 
+/// The first letter of each word in upper case, by collation C: words are runs of ASCII letters and digits.
+fn initcap(value: &Value) -> Outcome {
+    let mut in_word = false;
+    let mapped = text(value)?.chars().map(|c| {
+        let mapped = if in_word { c.to_ascii_lowercase() } else { c.to_ascii_uppercase() };
+        in_word = c.is_ascii_alphanumeric();
+        mapped
+    });
+    built(mapped.collect())
+}
+
 pub(super) fn operators() -> Vec<Function> {
-    OPERATORS.to_vec()
+    [OPERATORS, like::OPERATORS, regex::OPERATORS].concat()
 }
 
 pub(super) fn functions() -> Vec<Function> {
-    FUNCTIONS.to_vec()
+    [
+        FUNCTIONS,
+        pieces::FUNCTIONS,
+        like::FUNCTIONS,
+        codes::FUNCTIONS,
+        join::FUNCTIONS,
+        format::FUNCTIONS,
+        quote::FUNCTIONS,
+        regex::FUNCTIONS,
+    ]
+    .concat()
 }

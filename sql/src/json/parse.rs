@@ -2,11 +2,15 @@
 
 use super::{DEPTH_MAX, Json};
 use crate::error::RowError;
+use crate::function::VALUE_BYTES_MAX;
 use crate::numeric::Numeric;
+
+/// Digits of a numeric before its point (`NUMERIC_WEIGHT_MAX`), and about the most that an exponent adds.
+const NUMERIC_DIGITS_MAX: usize = 131_072;
 
 /// Builds the tree of a whole text.
 pub(super) fn tree(text: &str) -> Result<Json, RowError> {
-    let mut parser = Parser { text, at: 0, depth: 0 };
+    let mut parser = Parser::new(text);
     let json = parser.value()?;
     parser.end()?;
     Ok(json)
@@ -15,31 +19,117 @@ pub(super) fn tree(text: &str) -> Result<Json, RowError> {
 /// Checks a whole text without building anything. Escapes are checked for their form only: `json` keeps a `\u0000` or half a
 /// surrogate pair as written.
 pub(super) fn skip(text: &str) -> Result<(), RowError> {
-    let mut parser = Parser { text, at: 0, depth: 0 };
+    let mut parser = Parser::new(text);
     parser.skip_value()?;
     parser.end()
 }
 
-struct Parser<'a> {
+/// How many elements the array has that starts the text.
+pub(super) fn elements(text: &str) -> Result<i64, RowError> {
+    let mut parser = Parser::new(text);
+    if parser.next_token() != Some(b'[') {
+        return Err(invalid());
+    }
+    parser.open()?;
+    if parser.next_token() == Some(b']') {
+        return Ok(0);
+    }
+    let mut count = 0;
+    loop {
+        parser.skip_value()?;
+        count += 1;
+        if parser.separator(b']')? {
+            return Ok(count);
+        }
+    }
+}
+
+pub(super) struct Parser<'a> {
     text: &'a str,
-    at: usize,
+    /// The cursor, in bytes.
+    pub at: usize,
     depth: usize,
+    /// What strings that are skipped are read for.
+    skipped: Use,
+    /// Digits that exponents have added so far.
+    expanded: usize,
 }
 
 /// What a string is read for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Use {
     Value,
+    /// Its form alone.
     Check,
+    /// Its form, and that each escape is a character.
+    Verify,
 }
 
 impl<'a> Parser<'a> {
+    pub fn new(text: &'a str) -> Self {
+        Self { text, at: 0, depth: 0, skipped: Use::Check, expanded: 0 }
+    }
+
+    /// One that checks the escapes of what it skips.
+    pub fn verifying(text: &'a str) -> Self {
+        Self { skipped: Use::Verify, ..Self::new(text) }
+    }
+
+    /// The string at the cursor.
+    pub fn text(&mut self) -> Result<String, RowError> {
+        self.string(Use::Value)
+    }
+
+    /// Passes the key at the cursor and its colon; whether it is the wanted one.
+    pub fn key(&mut self, wanted: Option<&str>) -> Result<bool, RowError> {
+        if self.next_token() != Some(b'"') {
+            return Err(invalid());
+        }
+        let start = self.at;
+        self.string(self.skipped)?;
+        let raw = &self.text[start + 1..self.at - 1];
+        let matches = match wanted {
+            Some(wanted) if raw.contains('\\') => Parser { at: start, ..Parser::new(self.text) }.text()? == wanted,
+            Some(wanted) => raw == wanted,
+            None => false,
+        };
+        self.expect(b':')?;
+        Ok(matches)
+    }
+
+    /// A number, unless the exponents of the text make more digits than a value may have.
+    fn numeric(&mut self) -> Result<Numeric, RowError> {
+        let text = self.number()?;
+        if let Some((_, exponent)) = text.split_once(['e', 'E']) {
+            let digits = exponent.trim_start_matches(['+', '-']).parse::<usize>().unwrap_or(usize::MAX);
+            // Beyond what numeric can hold the parse fails by itself.
+            self.expanded += digits.min(NUMERIC_DIGITS_MAX);
+            if self.expanded > VALUE_BYTES_MAX {
+                return Err(RowError::new("54000", format!("the numbers of a json document have more than {VALUE_BYTES_MAX} digits")));
+            }
+        }
+        Numeric::parse(text).or_else(|error| self.next_is_token().and(Err(error)))
+    }
+
+    /// Postgres reads the token behind a number before it converts the number: of two errors there the later one counts.
+    fn next_is_token(&mut self) -> Result<(), RowError> {
+        match self.next_token() {
+            Some(b'"') => self.string(Use::Value).map(|_| ()),
+            Some(b'-' | b'0'..=b'9') => self.number().map(|_| ()),
+            Some(b't') => self.word("true"),
+            Some(b'f') => self.word("false"),
+            Some(b'n') => self.word("null"),
+            None | Some(b'{' | b'}' | b'[' | b']' | b',' | b':') => Ok(()),
+            Some(_) => Err(invalid()),
+        }
+    }
+
     fn value(&mut self) -> Result<Json, RowError> {
         match self.next_token() {
             Some(b'{') => self.object(),
             Some(b'[') => self.array(),
             Some(b'"') => self.string(Use::Value).map(Json::String),
-            Some(b'-' | b'0'..=b'9') => Ok(Json::Number(Numeric::parse(self.number()?)?)),
+            Some(b'-' | b'0'..=b'9') => self.numeric().map(Json::Number),
             Some(b't') => self.word("true").map(|()| Json::Bool(true)),
             Some(b'f') => self.word("false").map(|()| Json::Bool(false)),
             Some(b'n') => self.word("null").map(|()| Json::Null),
@@ -82,11 +172,11 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn skip_value(&mut self) -> Result<(), RowError> {
+    pub fn skip_value(&mut self) -> Result<(), RowError> {
         let end = match self.next_token() {
             Some(b'{') => b'}',
             Some(b'[') => b']',
-            Some(b'"') => return self.string(Use::Check).map(|_| ()),
+            Some(b'"') => return self.string(self.skipped).map(|_| ()),
             Some(b'-' | b'0'..=b'9') => return self.number().map(|_| ()),
             Some(b't') => return self.word("true"),
             Some(b'f') => return self.word("false"),
@@ -103,7 +193,7 @@ impl<'a> Parser<'a> {
                 if self.next_token() != Some(b'"') {
                     return Err(invalid());
                 }
-                self.string(Use::Check)?;
+                self.string(self.skipped)?;
                 self.expect(b':')?;
             }
             self.skip_value()?;
@@ -113,19 +203,19 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn open(&mut self) -> Result<(), RowError> {
+    pub fn open(&mut self) -> Result<(), RowError> {
         self.at += 1;
         self.depth += 1;
         if self.depth > DEPTH_MAX { Err(RowError::new("54001", "stack depth limit exceeded")) } else { Ok(()) }
     }
 
-    fn close(&mut self) {
+    pub fn close(&mut self) {
         self.at += 1;
         self.depth -= 1;
     }
 
     /// After an element: true at the end of the container, false after a comma.
-    fn separator(&mut self, end: u8) -> Result<bool, RowError> {
+    pub fn separator(&mut self, end: u8) -> Result<bool, RowError> {
         match self.next_token() {
             Some(b',') => {
                 self.at += 1;
@@ -140,7 +230,7 @@ impl<'a> Parser<'a> {
     }
 
     /// The first byte of the next token, white space skipped.
-    fn next_token(&mut self) -> Option<u8> {
+    pub fn next_token(&mut self) -> Option<u8> {
         let rest = &self.text.as_bytes()[self.at..];
         let skipped = rest.iter().take_while(|b| matches!(b, b' ' | b'\t' | b'\n' | b'\r')).count();
         self.at += skipped;

@@ -48,75 +48,103 @@ const AGGREGATES: &[&str] = &[
 
 impl Parser<'_> {
     /// Calls whose arguments are not a plain list. `None`: an ordinary call.
+    ///
+    /// Each has a function of its own, so that nesting one in the other takes little stack.
     pub(super) fn special_call(&mut self, word: &str) -> Result<Option<Expr>, SelectError> {
-        let at = self.at();
-        let kind = match word {
-            "coalesce" => Kind::Coalesce(self.plain_arguments()?),
-            "greatest" | "least" => Kind::Extreme { greatest: word == "greatest", list: self.plain_arguments()? },
-            "nullif" => {
-                self.open()?;
-                let left = self.expression()?;
-                self.expect_symbol(',')?;
-                let right = self.expression()?;
-                self.expect_symbol(')')?;
-                Kind::NullIf(Box::new(left), Box::new(right))
-            }
-            "cast" => {
-                self.open()?;
-                let operand = Box::new(self.expression()?);
-                self.expect_word("as")?;
-                let ty = self.type_name()?;
-                self.expect_symbol(')')?;
-                Kind::Cast { operand, ty }
-            }
-            "extract" => {
-                self.open()?;
-                let field_at = self.at();
-                let field = match self.next() {
-                    Token::Word(field) | Token::Quoted(field) | Token::String(field) => field,
-                    _ => return Err(self.unexpected_at(field_at)),
-                };
-                self.expect_word("from")?;
-                let value = self.expression()?;
-                self.expect_symbol(')')?;
-                self.call("extract", vec![Expr::new(field_at, Kind::String(field))?, value])
-            }
-            "position" => {
-                self.open()?;
-                // b_expr: nothing that binds as loosely as IN.
-                let needle = self.expression_above(7)?;
-                self.expect_word("in")?;
-                let text = self.expression_above(7)?;
-                self.expect_symbol(')')?;
-                self.call("position", vec![text, needle])
-            }
-            "overlay" => {
-                self.open()?;
-                let mut arguments = vec![self.expression()?];
-                if self.take_word("placing") {
-                    arguments.push(self.expression()?);
-                    self.expect_word("from")?;
-                    arguments.push(self.expression()?);
-                    if self.take_word("for") {
-                        arguments.push(self.expression()?);
-                    }
-                } else {
-                    while self.take_symbol(',') {
-                        arguments.push(self.expression()?);
-                    }
-                }
-                self.expect_symbol(')')?;
-                self.call("overlay", arguments)
-            }
-            "substring" => return self.substring().map(Some),
-            "trim" => return self.trim().map(Some),
+        let expr = match word {
+            "coalesce" => self.coalesce(),
+            "greatest" | "least" => self.extreme(word == "greatest"),
+            "nullif" => self.nullif(),
+            "cast" => self.cast(),
+            "extract" => self.extract(),
+            "position" => self.position(),
+            "overlay" => self.overlay(),
+            "substring" => self.substring(),
+            "trim" => self.trim(),
             "treat" | "normalize" | "xmlconcat" | "xmlelement" | "xmlexists" | "xmlforest" | "xmlparse" | "xmlpi" | "xmlroot"
             | "xmlserialize" | "collation" | "grouping" => {
                 return Err(self.refuse(&format!("{word}(...) is not supported"), "leave it to the reader of the result"));
             }
             _ => return Ok(None),
         };
-        Expr::new(at, kind).map(Some)
+        expr.map(Some)
+    }
+
+    fn coalesce(&mut self) -> Result<Expr, SelectError> {
+        let at = self.at();
+        let list = self.plain_arguments()?;
+        Expr::new(at, Kind::Coalesce(list))
+    }
+
+    fn extreme(&mut self, greatest: bool) -> Result<Expr, SelectError> {
+        let at = self.at();
+        let list = self.plain_arguments()?;
+        Expr::new(at, Kind::Extreme { greatest, list })
+    }
+
+    fn nullif(&mut self) -> Result<Expr, SelectError> {
+        let at = self.at();
+        self.open()?;
+        let left = self.expression()?;
+        self.expect_symbol(',')?;
+        let right = self.expression()?;
+        self.expect_symbol(')')?;
+        Expr::new(at, Kind::NullIf(Box::new(left), Box::new(right)))
+    }
+
+    fn cast(&mut self) -> Result<Expr, SelectError> {
+        let at = self.at();
+        self.open()?;
+        let operand = Box::new(self.expression()?);
+        self.expect_word("as")?;
+        let ty = self.type_name()?;
+        self.expect_symbol(')')?;
+        Expr::new(at, Kind::Cast { operand, ty })
+    }
+
+    fn extract(&mut self) -> Result<Expr, SelectError> {
+        let at = self.at();
+        self.open()?;
+        let field_at = self.at();
+        let field = match self.next() {
+            Token::Word(field) | Token::Quoted(field) | Token::String(field) => field,
+            _ => return Err(self.unexpected_at(field_at)),
+        };
+        self.expect_word("from")?;
+        let value = self.expression()?;
+        self.expect_symbol(')')?;
+        Expr::new(at, self.call("extract", vec![Expr::new(field_at, Kind::String(field))?, value]))
+    }
+
+    fn position(&mut self) -> Result<Expr, SelectError> {
+        let at = self.at();
+        self.open()?;
+        // b_expr: nothing that binds as loosely as IN.
+        let needle = self.expression_above(7)?;
+        self.expect_word("in")?;
+        let text = self.expression_above(7)?;
+        self.expect_symbol(')')?;
+        Expr::new(at, self.call("position", vec![text, needle]))
+    }
+
+    fn overlay(&mut self) -> Result<Expr, SelectError> {
+        let at = self.at();
+        self.open()?;
+        let mut arguments = vec![self.expression()?];
+        if self.take_word("placing") {
+            arguments.push(self.expression()?);
+            self.expect_word("from")?;
+            arguments.push(self.expression()?);
+            if self.take_word("for") {
+                arguments.push(self.expression()?);
+            }
+        } else {
+            while self.take_symbol(',') {
+                arguments.push(self.expression()?);
+            }
+        }
+        self.expect_symbol(')')?;
+        Expr::new(at, self.call("overlay", arguments))
     }
 
     fn call(&self, name: &str, arguments: Vec<Expr>) -> Kind {
@@ -198,9 +226,15 @@ impl Parser<'_> {
     /// `type 'text'`, when that is what stands here.
     pub(super) fn typed_constant(&mut self) -> Result<Option<Expr>, SelectError> {
         let (at, mark) = (self.at(), self.mark());
-        let Ok(ty) = self.type_name() else {
-            self.reset(mark);
-            return Ok(None);
+        let interval = self.word_at(0, "interval");
+        let ty = match self.type_name() {
+            Ok(ty) => ty,
+            // `interval(3) '...'`: nothing else begins so.
+            Err(error) if interval && error.sqlstate == "0A000" => return Err(error),
+            Err(_) => {
+                self.reset(mark);
+                return Ok(None);
+            }
         };
         let Token::String(text) = self.peek().clone() else {
             self.reset(mark);
@@ -259,13 +293,16 @@ impl Parser<'_> {
                 "aggregate in the sink (a ranking sums its score over the window)",
             ));
         }
-        if self.word_at(0, "variadic") {
-            return Err(self.refuse("VARIADIC is not supported", "pass the arguments one by one"));
-        }
         self.take_word("all");
         let mut arguments = Vec::new();
-        if *self.peek() != Token::Symbol(')') {
-            arguments = self.list()?;
+        while *self.peek() != Token::Symbol(')') || !arguments.is_empty() {
+            if self.word_at(0, "variadic") {
+                return Err(self.refuse("VARIADIC is not supported", "pass the arguments one by one"));
+            }
+            arguments.push(self.expression()?);
+            if !self.take_symbol(',') {
+                break;
+            }
         }
         if matches!(self.peek(), Token::Operator(arrow) if arrow == "=>") || *self.peek() == Token::Symbol(':') {
             return Err(self.refuse("named arguments are not supported", "pass the arguments in order"));

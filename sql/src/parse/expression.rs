@@ -61,12 +61,15 @@ impl Parser<'_> {
 
     fn infix_binding(&self) -> Option<u8> {
         let level = match self.peek() {
+            // An argument's name, not an operator.
+            Token::Operator(arrow) if arrow == "=>" => return None,
             Token::Operator(operator) => operator_binding(operator),
             Token::Typecast | Token::Symbol('[') => binding::POSTFIX,
             Token::Word(word) => match word.as_str() {
                 "or" => binding::OR,
                 "and" => binding::AND,
                 "is" | "isnull" | "notnull" => binding::IS,
+                "similar" if !self.word_at(1, "to") => return None,
                 "between" | "in" | "like" | "ilike" | "similar" => binding::MEMBERSHIP,
                 "not" if matches!(self.peek_at(1), Token::Word(w) if matches!(w.as_str(), "between" | "in" | "like" | "ilike" | "similar")) => {
                     binding::MEMBERSHIP
@@ -101,14 +104,7 @@ impl Parser<'_> {
                 let (_, collation) = self.qualified_name()?;
                 Expr::new(at, Kind::Collate { operand: Box::new(left), collation })?
             }
-            binding::POSTFIX if self.take_symbol('[') => {
-                let index = self.expression()?;
-                if *self.peek() == Token::Symbol(':') {
-                    return Err(self.refuse("array slices are not supported", "name the elements one by one: a[1], a[2]"));
-                }
-                self.expect_symbol(']')?;
-                Expr::new(at, Kind::Subscript { operand: Box::new(left), index: Box::new(index) })?
-            }
+            binding::POSTFIX if self.take_symbol('[') => self.subscript(at, left)?,
             binding::POSTFIX => {
                 self.next();
                 let ty = self.type_name()?;
@@ -117,6 +113,15 @@ impl Parser<'_> {
             _ => return Ok((self.operator(left, level)?, level == binding::COMPARISON)),
         };
         Ok((expr, false))
+    }
+
+    fn subscript(&mut self, at: usize, operand: Expr) -> Result<Expr, SelectError> {
+        let index = self.expression()?;
+        if *self.peek() == Token::Symbol(':') {
+            return Err(self.refuse("array slices are not supported", "name the elements one by one: a[1], a[2]"));
+        }
+        self.expect_symbol(']')?;
+        Expr::new(at, Kind::Subscript { operand: Box::new(operand), index: Box::new(index) })
     }
 
     fn chain(&mut self, first: Expr, word: &str, above: u8, kind: fn(Vec<Expr>) -> Kind) -> Result<Expr, SelectError> {
@@ -185,24 +190,37 @@ impl Parser<'_> {
         let at = self.at();
         let negated = self.take_word("not");
         let operand = Box::new(left);
-        let above = binding::MEMBERSHIP + 1;
         if self.take_word("between") {
-            let symmetric = self.take_word("symmetric") || {
-                self.take_word("asymmetric");
-                false
-            };
-            let low = Box::new(self.expression_above(above)?);
-            self.expect_word("and")?;
-            let high = Box::new(self.expression_above(above)?);
-            return Ok((Expr::new(at, Kind::Between { operand, low, high, symmetric, negated })?, true));
+            return Ok((self.between(at, operand, negated)?, true));
         }
         if self.take_word("in") {
-            self.expect_symbol('(')?;
-            self.refuse_subquery()?;
-            let list = self.list()?;
-            self.expect_symbol(')')?;
-            return Ok((Expr::new(at, Kind::In { operand, list, negated })?, false));
+            return Ok((self.within(at, operand, negated)?, false));
         }
+        Ok((self.like(at, operand, negated)?, true))
+    }
+
+    fn between(&mut self, at: usize, operand: Box<Expr>, negated: bool) -> Result<Expr, SelectError> {
+        let above = binding::MEMBERSHIP + 1;
+        let symmetric = self.take_word("symmetric") || {
+            self.take_word("asymmetric");
+            false
+        };
+        let low = Box::new(self.expression_above(above)?);
+        self.expect_word("and")?;
+        let high = Box::new(self.expression_above(above)?);
+        Expr::new(at, Kind::Between { operand, low, high, symmetric, negated })
+    }
+
+    fn within(&mut self, at: usize, operand: Box<Expr>, negated: bool) -> Result<Expr, SelectError> {
+        self.expect_symbol('(')?;
+        self.refuse_subquery()?;
+        let list = self.list()?;
+        self.expect_symbol(')')?;
+        Expr::new(at, Kind::In { operand, list, negated })
+    }
+
+    fn like(&mut self, at: usize, operand: Box<Expr>, negated: bool) -> Result<Expr, SelectError> {
+        let above = binding::MEMBERSHIP + 1;
         let pattern = if self.take_word("like") {
             Pattern::Like
         } else if self.take_word("ilike") {
@@ -217,7 +235,7 @@ impl Parser<'_> {
         }
         let against = Box::new(self.expression_above(above)?);
         let escape = if self.take_word("escape") { Some(Box::new(self.expression_above(above)?)) } else { None };
-        Ok((Expr::new(at, Kind::Like { pattern, operand, against, escape, negated })?, true))
+        Expr::new(at, Kind::Like { pattern, operand, against, escape, negated })
     }
 
     pub(super) fn list(&mut self) -> Result<Vec<Expr>, SelectError> {
@@ -292,24 +310,16 @@ impl Parser<'_> {
 
     /// An expression that begins with an unquoted word.
     fn word(&mut self, word: &str) -> Result<Expr, SelectError> {
-        let at = self.at();
         let called = *self.peek_at(1) == Token::Symbol('(');
         match word {
             "null" => return self.constant(Kind::Null),
             "true" => return self.constant(Kind::Bool(true)),
             "false" => return self.constant(Kind::Bool(false)),
-            "not" => {
-                self.next();
-                let operand = self.expression_above(binding::NOT)?;
-                return Expr::new(at, Kind::Not(Box::new(operand)));
-            }
+            "not" => return self.not(),
             "case" => return self.case(),
-            "array" if *self.peek_at(1) == Token::Symbol('[') => {
-                self.next();
-                self.next();
-                let list = if *self.peek() == Token::Symbol(']') { Vec::new() } else { self.list()? };
-                self.expect_symbol(']')?;
-                return Expr::new(at, Kind::Array(list));
+            "array" if *self.peek_at(1) == Token::Symbol('[') => return self.array(),
+            "array" if called => {
+                return Err(self.refuse("subqueries are not supported", "LEFT JOIN the table on its key and use its columns"));
             }
             "row" if called => return Err(self.refuse("ROW(...) is not supported", "compare the columns one by one")),
             "exists" if called => {
@@ -336,6 +346,25 @@ impl Parser<'_> {
             return Err(self.unexpected());
         }
         self.name_or_call()
+    }
+
+    fn not(&mut self) -> Result<Expr, SelectError> {
+        let at = self.at();
+        self.next();
+        let operand = self.expression_above(binding::NOT)?;
+        Expr::new(at, Kind::Not(Box::new(operand)))
+    }
+
+    fn array(&mut self) -> Result<Expr, SelectError> {
+        let at = self.at();
+        self.next();
+        self.next();
+        if *self.peek() == Token::Symbol('[') {
+            return Err(self.refuse_at(at, "arrays of more than one dimension are not supported", "keep nested lists in a jsonb column"));
+        }
+        let list = if *self.peek() == Token::Symbol(']') { Vec::new() } else { self.list()? };
+        self.expect_symbol(']')?;
+        Expr::new(at, Kind::Array(list))
     }
 
     fn case(&mut self) -> Result<Expr, SelectError> {

@@ -154,7 +154,7 @@ impl Reader {
     }
 
     fn named_zone(&mut self, name: &str) -> Result<(), Refused> {
-        let zone = Zone::named(name).map_err(|e| if name.contains('/') { Refused::Other(e) } else { Refused::BadFormat })?;
+        let zone = Zone::named(name).map_err(|e| unknown_zone(name, e))?;
         set(&mut self.zone, Err(zone))
     }
 
@@ -312,6 +312,10 @@ impl Reader {
             return Err(Refused::FieldOverflow);
         }
         let days = match (year, self.month, self.day, self.day_of_year) {
+            // Postgres' day count overflows there, and some of the years become other dates.
+            (Some(year), _, _, Some(_)) if year > LAST_YEAR => {
+                return Err(Refused::Other(RowError::new("0A000", format!("the day of a year beyond {LAST_YEAR} is not supported"))));
+            }
             (Some(year), _, _, Some(day)) => Some(civil_days(year, 1, 1)?.saturating_add(i32::try_from(day - 1).unwrap_or(0))),
             (Some(year), Some(month), Some(day), None) => Some(civil_days(year, month, day)?),
             (None, None, None, None) => None,
@@ -365,6 +369,22 @@ pub(super) fn clock(text: &str) -> Result<(i64, i64, i64, i64), Refused> {
         },
     };
     if m > 59 || s > 60 { Err(Refused::FieldOverflow) } else { Ok((h, m, s, micros)) }
+}
+
+/// The year of the last date.
+const LAST_YEAR: i64 = 5_874_897;
+
+/// A word that is no zone is bad syntax; one with punctuation or digits in it is looked up as a zone, a POSIX one when the letters
+/// are followed by an offset (`pg_tzset`).
+fn unknown_zone(name: &str, error: RowError) -> Refused {
+    let rest = name.trim_start_matches(|c: char| c.is_ascii_alphabetic());
+    if rest.is_empty() {
+        return Refused::BadFormat;
+    }
+    if rest.trim_start_matches(['+', '-']).starts_with(|c: char| c.is_ascii_digit()) {
+        return Refused::Other(RowError::new("0A000", format!("POSIX time zone \"{name}\" is not supported")));
+    }
+    Refused::Other(error)
 }
 
 /// `+08`, `-08:30`, `+0830`, `+08:30:15`: seconds east of UTC (`DecodeTimezone`).

@@ -158,6 +158,19 @@ fn fixed_cases_hold_without_a_server() {
     assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
 }
 
+/// A function or operator that is added without a case fails here.
+#[test]
+fn each_accepted_row_has_a_fixed_case() {
+    let mut missing = highwater_sql::function::accepted();
+    for case in all() {
+        let select = format!("SELECT {} FROM samples", case.expression);
+        let called = highwater_sql::check::called(&select, &crate::samples::catalog()).unwrap_or_default();
+        missing.retain(|row| !called.contains(row));
+    }
+    let missing: Vec<String> = missing.iter().map(|row| format!("{}({}) -> {}", row.name, row.arguments.join(", "), row.result)).collect();
+    assert!(missing.is_empty(), "{} have no fixed case:\n{}", missing.len(), missing.join("\n"));
+}
+
 #[test]
 fn fixed_cases_are_what_postgres_says() {
     let Some(url) = oracle::url("fixed cases") else { return };

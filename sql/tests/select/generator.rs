@@ -62,7 +62,13 @@ const TYPES: &[&str] = &[
     "hw_mood",
     "integer[]",
     "text[]",
+    "bigint[]",
+    "boolean[]",
+    "double precision[]",
 ];
+
+/// Types of arrays that columns have.
+const ARRAYS: &[&str] = &["integer[]", "text[]", "bigint[]", "boolean[]", "timestamptz[]", "double precision[]"];
 
 fn is_type(sql_type: &str, ty: &str) -> bool {
     let plain = match sql_type {
@@ -80,11 +86,11 @@ fn is_type(sql_type: &str, ty: &str) -> bool {
 
 /// Casts written as `x::t`: `bpchar` has no length there, so that `char` does not cut.
 fn castable(random: &mut Random, ty: &str) -> Option<String> {
-    let number = ["smallint", "integer", "bigint", "real", "double precision", "numeric", "text"];
+    let number = ["smallint", "integer", "bigint", "real", "double precision", "numeric", "text", "jsonb"];
     let from: &[&str] = match ty {
         "smallint" | "bigint" | "real" | "double precision" | "numeric" => &number,
-        "integer" => &["smallint", "bigint", "real", "double precision", "numeric", "text", "boolean"],
-        "boolean" => &["integer", "text"],
+        "integer" => &["smallint", "bigint", "real", "double precision", "numeric", "text", "boolean", "jsonb"],
+        "boolean" => &["integer", "text", "jsonb"],
         "text" => &[
             "boolean",
             "integer",
@@ -106,6 +112,8 @@ fn castable(random: &mut Random, ty: &str) -> Option<String> {
             "hw_mood",
             "integer[]",
             "text[]",
+            "boolean[]",
+            "double precision[]",
             "time with time zone",
         ],
         "character varying" | "bpchar" => &["text", "integer", "numeric", "uuid"],
@@ -118,6 +126,9 @@ fn castable(random: &mut Random, ty: &str) -> Option<String> {
         "jsonb" => &["json", "text"],
         "json" => &["jsonb", "text"],
         "uuid" | "hw_mood" | "inet" => &["text"],
+        "integer[]" => &["bigint[]", "text[]"],
+        "bigint[]" => &["integer[]", "double precision[]"],
+        "text[]" => &["integer[]", "boolean[]"],
         _ => return None,
     };
     Some((*random.pick(from)).to_owned())
@@ -187,15 +198,34 @@ fn special(name: &str, argument: usize) -> Option<&'static [&'static str]> {
         ("like_escape", 1) => &["'!'", "''", "'\\'", "'ab'"],
         ("encode" | "decode", 1) => &["'hex'", "'base64'", "'escape'", "'nonsense'"],
         ("decode", 0) => &["'616263'", "'YWJj'", "'a\\000b'", "t", "'zz'"],
-        ("to_char", 1) => return None,
         ("chr", 0) => &["65", "233", "128512", "0", "-1", "i2"],
         ("width_bucket", 3) => &["5", "10", "0", "i2"],
         ("date_bin", 0) => &["interval '15 minutes'", "interval '1 day'", "interval '0'", "interval '1 month'", "interval '-1 hour'", "iv"],
-        ("->" | "->>", 1) => &["'a'", "'b'", "'n'", "0", "1", "-1", "'x'", "t", "i4"],
-        ("#>" | "#>>", 1) => &["'{a}'", "'{b,c,2,d}'", "'{}'", "'{1}'", "ta", "'{a,b}'", "'{-1}'"],
-        ("?", 1) => &["'a'", "'b'", "'two'", "t"],
+        ("similar_to_escape", 0) => &["t", "'a%'", "'%(b|c)_'", "'a!%'", "'[a-c%]'", "'\\%.^$'", "'a\\'"],
+        ("similar_to_escape", 1) => &["'!'", "''", "'\\'", "'é'", "'ab'"],
+        ("overlay", 2 | 3) => &["1", "2", "3", "0", "-1", "5", "2147483647", "i2 % 5"],
+        ("->" | "->>", 1) => return None,
+        ("#>" | "#>>", 1) => &[
+            "'{a}'",
+            "'{b,c,2,d}'",
+            "'{}'",
+            "'{1}'",
+            "ta",
+            "'{a,b}'",
+            "'{-1}'",
+            "ARRAY['a', t]",
+            "'{a,NULL}'",
+            "'{4,\" +1\"}'",
+            "'{a,c,0}'",
+        ],
+        ("?", 1) => &["'a'", "'b'", "'two'", "t", "'é'"],
+        ("?|" | "?&", 1) => &["'{a,b}'", "ta", "'{}'", "'{NULL,a}'", "ARRAY['two', 'a']", "'{n}'"],
+        ("@>" | "<@", 1) => return None,
+        ("array_length" | "array_upper" | "array_lower", 1) => &["1", "1", "2", "0", "i2"],
+        ("array_position", 2) => &["1", "2", "i4", "NULL", "-1"],
+        ("array_to_string", 1 | 2) => &["','", "''", "t", "'*'", "NULL"],
         ("format", 0) => &["'%s'", "'%s-%s'", "'%I %L'", "'%%'", "'%2$s %1$s'", "'%-5s|%5s'", "'%s %'", "'%q'", "'plain'"],
-        ("jsonb_build_object", 0 | 2) => &["'a'", "'b'", "t", "i4", "'é'"],
+        ("jsonb_build_object" | "json_build_object", 0 | 2) => &["'a'", "'b'", "t", "i4", "'é'", "tz", "b", "f8"],
         _ => return None,
     })
 }
@@ -205,6 +235,11 @@ impl Generator {
         let accepted = accepted();
         let drawn = vec![0; accepted.len()];
         Self { random: Random(seed), accepted, drawn }
+    }
+
+    /// The accepted rows of these names, separated by blanks.
+    pub fn rows_named(&self, names: &str) -> Vec<usize> {
+        (0..self.accepted.len()).filter(|i| names.split_whitespace().any(|name| name == self.accepted[*i].name)).collect()
     }
 
     pub fn count(&self) -> usize {
@@ -267,7 +302,17 @@ impl Generator {
                 format!("CASE WHEN {condition} THEN {a} ELSE {b} END")
             }
             7 => format!("coalesce({}, {})", self.of(ty, depth - 1), self.mixed(ty, depth - 1)),
+            8 if ty == "boolean" && self.random.chance(30) => self.like(depth - 1),
             8 if ty == "boolean" => self.test(depth - 1),
+            8 if ty == "text" && self.random.chance(60) => self.written(depth - 1),
+            8 if ["integer", "text", "jsonb"].contains(&ty) => {
+                let subscripts: &[&str] = match ty {
+                    "integer" => &["ia", "iab", "(ia || iab)"],
+                    "text" => &["ta", "tab"],
+                    _ => &["jb", "jb2", "(jb -> 'a')"],
+                };
+                format!("{}[{}]", self.random.pick(subscripts), self.random.pick(&["1", "2", "0", "'1'", "-1", "i2", "NULL", "'1'"]))
+            }
             8 if ty != "json" => {
                 format!("{}({}, {})", self.random.pick(&["greatest", "least", "nullif"]), self.of(ty, depth - 1), self.mixed(ty, depth - 1))
             }
@@ -283,8 +328,18 @@ impl Generator {
     }
 
     /// Not a constant: Postgres computes constants while it plans, and then they fail for rows that never reach them.
-    fn column_like(&mut self, ty: &str, depth: usize) -> String {
+    pub(crate) fn column_like(&mut self, ty: &str, depth: usize) -> String {
         if depth == 0 { self.column(ty) } else { self.of(ty, depth) }
+    }
+
+    /// An array of that type: a column, a constructor, a constant.
+    fn array(&mut self, ty: &str) -> String {
+        match self.random.below(10) {
+            0 => self.literal(ty),
+            1 | 2 if ty == "integer[]" => format!("ARRAY[{}, {}]", self.leaf("integer"), self.column("smallint")),
+            1 | 2 if ty == "text[]" => format!("ARRAY[{}, {}]", self.column("text"), self.leaf("text")),
+            _ => self.column(ty),
+        }
     }
 
     fn column(&mut self, ty: &str) -> String {
@@ -292,7 +347,7 @@ impl Generator {
         (*self.random.pick(&columns)).to_owned()
     }
 
-    fn leaf(&mut self, ty: &str) -> String {
+    pub(crate) fn leaf(&mut self, ty: &str) -> String {
         if self.random.chance(70) { self.column(ty) } else { self.literal(ty) }
     }
 
@@ -356,7 +411,8 @@ impl Generator {
             6 => format!("({}) OR ({})", self.of("boolean", depth), self.of("boolean", depth)),
             7 => format!("NOT ({})", self.of("boolean", depth)),
             _ => {
-                let (column, array) = *self.random.pick(&[("i4", "ia"), ("t", "ta"), ("i8", "ia"), ("v", "ta")]);
+                let (column, array) =
+                    *self.random.pick(&[("i4", "ia"), ("t", "ta"), ("i8", "la"), ("v", "ta"), ("i4", "la"), ("f8", "fa")]);
                 format!("{column} {} {}({array})", self.random.pick(&["=", "<>", "<", ">="]), self.random.pick(&["ANY", "ALL"]))
             }
         }
@@ -365,19 +421,68 @@ impl Generator {
     fn call(&mut self, index: usize, depth: usize) -> String {
         self.drawn[index] += 1;
         let row = self.accepted[index].clone();
+        let array = *self.random.pick(ARRAYS);
         let element = *self.random.pick(&["integer", "text", "numeric", "uuid", "boolean", "timestamp with time zone"]);
         let mut arguments = Vec::new();
         for (position, ty) in row.arguments.iter().enumerate() {
             let choices = special(row.name, position);
+            // Postgres builds up to 1 GB where Highwater stops at 16 MiB.
+            let long = matches!(row.name, "lpad" | "rpad" | "repeat");
+            if let Some(constant) = self.constant(row.name, position, &row.arguments[0]) {
+                arguments.push(constant);
+                continue;
+            }
             // The first argument is never a constant.
             arguments.push(match (choices, ty.as_str()) {
-                (Some(choices), _) if choices == UNITS || self.random.chance(85) => (*self.random.pick(choices)).to_owned(),
+                (Some(choices), _) if choices == UNITS || long || self.random.chance(85) => (*self.random.pick(choices)).to_owned(),
                 (_, "any") => {
                     let ty = *self.random.pick(TYPES);
                     self.column(ty)
                 }
                 (_, "anyenum") => self.leaf("hw_mood"),
-                (_, "anyarray") => (*self.random.pick(&["ia", "ia"])).to_owned(),
+                (_, "anyarray") => self.array(array),
+                (_, "anycompatiblearray") => {
+                    let other = if array.starts_with(['i', 'b', 'd']) && array != "boolean[]" {
+                        *self.random.pick(&["integer[]", "bigint[]", "double precision[]"])
+                    } else {
+                        array
+                    };
+                    let own = if self.random.chance(30) { other } else { array };
+                    self.array(own)
+                }
+                (_, "anycompatible") => match array {
+                    "text[]" => self.leaf("text"),
+                    "boolean[]" => self.leaf("boolean"),
+                    "timestamptz[]" => self.leaf("timestamp with time zone"),
+                    _ => {
+                        let ty = *self.random.pick(&["smallint", "integer", "integer", "bigint", "double precision"]);
+                        self.leaf(ty)
+                    }
+                },
+                (_, "texts") => (*self.random.pick(&["'a'", "'b'", "t", "'c'", "'0'", "'-1'", "v", "NULL"])).to_owned(),
+                (_, "integer") if matches!(row.name, "->" | "->>" | "-") && row.arguments[0].starts_with("json") => {
+                    (*self.random.pick(&["0", "1", "-1", "2", "i4", "i2", "-3"])).to_owned()
+                }
+                (_, "text") if matches!(row.name, "->" | "->>" | "-") && row.arguments[0].starts_with("json") => {
+                    (*self.random.pick(&["'a'", "'b'", "'n'", "'x'", "t", "'é'", "'1'", "v"])).to_owned()
+                }
+                (_, "text[]") if row.name == "-" => (*self.random.pick(&["ta", "'{a,b}'::text[]", "ARRAY['a', 'two', NULL]"])).to_owned(),
+                (_, "jsonb") if row.name == "@>" || row.name == "<@" => {
+                    let part = *self.random.pick(&[
+                        "'[]'",
+                        "'{}'",
+                        "'{\"a\": 1}'",
+                        "'[1]'",
+                        "'1.50'",
+                        "'{\"a\": {}}'",
+                        "'[[]]'",
+                        "'[\"a\"]'",
+                        "jb2",
+                        "jb -> 'a'",
+                        "jb",
+                    ]);
+                    format!("({part})::jsonb")
+                }
                 (_, "anyelement" | "anynonarray") => self.column(element),
                 (_, ty) if position == 0 => self.column_like(ty, depth),
                 (_, ty) => self.mixed(ty, depth),
@@ -388,13 +493,27 @@ impl Generator {
                 let ty = *self.random.pick(TYPES);
                 arguments.push(self.column(ty));
             }
+            // Keys want values; now and then one is left without.
+            if row.name.ends_with("_object") && arguments.len() % 2 == 1 && self.random.chance(90) {
+                let ty = *self.random.pick(TYPES);
+                arguments.push(self.column_like(ty, depth.min(1)));
+            }
+        }
+        if row.arguments.last().is_some_and(|ty| ty == "texts") {
+            for _ in 0..self.random.below(3) {
+                arguments.push((*self.random.pick(&["'a'", "'b'", "'c'", "'2'", "'-1'", "t"])).to_owned());
+            }
         }
         match (row.operator, arguments.as_slice()) {
             (true, [operand]) => format!("{} ({operand})", row.name),
             (true, [left, right]) => format!("({left}) {} ({right})", row.name),
             _ => format!(
                 "{}({})",
-                if row.name == "position" || row.name == "extract" { format!("pg_catalog.{}", row.name) } else { row.name.to_owned() },
+                if matches!(row.name, "position" | "extract" | "overlay") {
+                    format!("pg_catalog.{}", row.name)
+                } else {
+                    row.name.to_owned()
+                },
                 arguments.join(", ")
             ),
         }

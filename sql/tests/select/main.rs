@@ -2,14 +2,20 @@
 //!
 //! `cases/*.txt` hold fixed cases as Postgres answered them; they run without a server. With `HIGHWATER_TEST_POSTGRES` (a connection
 //! string) every fixed case is asked again, and a generator asks thousands more. `HIGHWATER_TEST_SECONDS` gives the generator more
-//! time, `HIGHWATER_TEST_SEED` repeats a run, and `HIGHWATER_TEST_WRITE=1` writes Postgres' answers into the fixed cases.
+//! time, `HIGHWATER_TEST_SEED` repeats a run, `HIGHWATER_TEST_NAMES` draws only the functions and operators of these names, and
+//! `HIGHWATER_TEST_WRITE=1` writes Postgres' answers into the fixed cases.
 #![allow(clippy::unwrap_used)]
 
 mod cases;
 mod differential;
+mod documentation;
+mod documents;
 mod generator;
 mod joins;
+mod limits;
+mod lookups;
 mod names;
 mod oracle;
+mod patterns;
 mod refusals;
 mod samples;

@@ -1,6 +1,6 @@
 //! A Postgres that answers what an expression is.
 
-use sqlx::{Connection, PgConnection, Row as _};
+use sqlx::{Connection, PgConnection, Row as _, ValueRef as _};
 use tokio::runtime::Runtime;
 
 use crate::samples::{Answer, Row, SAMPLES};
@@ -41,6 +41,13 @@ const SESSION: &[&str] = &[
      BEGIN
        EXECUTE 'SELECT (' || expression || ')::text FROM samples WHERE row_number = $1' INTO answer USING wanted;
        RETURN coalesce('=' || answer, 'NULL');
+     EXCEPTION WHEN OTHERS THEN RETURN '!' || SQLSTATE;
+     END $f$",
+    "CREATE FUNCTION pg_temp.json_of(expression text, wanted int) RETURNS text LANGUAGE plpgsql AS $f$
+     DECLARE answer text;
+     BEGIN
+       EXECUTE 'SELECT to_jsonb(x)::text FROM (SELECT ' || expression || ' AS x FROM samples WHERE row_number = $1) s' INTO answer USING wanted;
+       RETURN '=' || coalesce(answer, 'null');
      EXCEPTION WHEN OTHERS THEN RETURN '!' || SQLSTATE;
      END $f$",
 ];
@@ -96,6 +103,32 @@ impl Oracle {
     pub fn answers(&mut self, expression: &str) -> Vec<Answer> {
         let answers = self.strings("SELECT pg_temp.value_of($1, row_number) FROM samples ORDER BY row_number", expression);
         answers.iter().map(|answer| parse(answer)).collect()
+    }
+
+    /// `to_jsonb(expression)::text` for each row.
+    pub fn json(&mut self, expression: &str) -> Vec<Answer> {
+        let answers = self.strings("SELECT pg_temp.json_of($1, row_number) FROM samples ORDER BY row_number", expression);
+        answers.iter().map(|answer| parse(answer)).collect()
+    }
+
+    /// The rows of a SELECT, each value as its output function prints it.
+    pub fn rows(&mut self, sql: &str) -> Vec<Vec<Option<String>>> {
+        let Self { runtime, connection, .. } = self;
+        let rows = runtime
+            .block_on(sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned())).fetch_all(&mut *connection))
+            .unwrap_or_else(|e| panic!("{sql}: {e}"));
+        let text = |row: &sqlx::postgres::PgRow, at| {
+            let value = row.try_get_raw(at).unwrap();
+            if value.is_null() { None } else { Some(value.as_str().unwrap().to_owned()) }
+        };
+        rows.iter().map(|row| (0..row.len()).map(|at| text(row, at)).collect()).collect()
+    }
+
+    /// Whether Postgres accepts a statement.
+    pub fn prepare(&mut self, sql: &str) -> Result<(), sqlx::Error> {
+        use sqlx::{Executor as _, SqlSafeStr as _};
+        let Self { runtime, connection, .. } = self;
+        runtime.block_on((&mut *connection).prepare(sqlx::AssertSqlSafe(sql.to_owned()).into_sql_str())).map(|_| ())
     }
 
     /// Names and types of the result columns of a SELECT.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use highwater_sql::value::EnumType;
-use highwater_sql::{Catalog, Column, ReplicaIdentity, RowError, SelectError, Table, Type, Value, check::check};
+use highwater_sql::{Catalog, Column, Plan, ReplicaIdentity, RowError, SelectError, Table, Type, Value, check::check};
 
 /// Column, type as DDL, and values as text.
 pub struct Sample {
@@ -68,6 +68,11 @@ const TEXT: &[&str] = &[
     "abcabc",
     "NaN",
     "1e5",
+    "a\nb",
+    "\u{17f}\u{212a}\u{130}",
+    "aB1 cD2-eF_g",
+    "\u{663}\u{2003}\u{a0}x",
+    "a%b",
 ];
 const VARCHAR: &[&str] = &["", "a", "ab ", "abcdefghij", "É", "7", "abc"];
 const BPCHAR: &[&str] = &["", "a", "ab", "abcde", "é", "1"];
@@ -124,12 +129,40 @@ const JSON: &[&str] = &[
     "[1, \"two\", null, {\"a\": 3}]",
     "{\"a\": \"x\", \"a\": \"y\", \"é\": \"ü\"}",
     "{\"a\": {\"b\": \"c\"}, \"n\": -0.0, \"s\": \"line\\nbreak\"}",
+    "1.5",
+    "32768",
+    "1e30",
+    "\"a\"",
+    "[\"a\", \"b\", [1.0, [null]], \"a\", {}]",
+    "{\"a\": [1, 2], \"b\": null, \"c\": {\"d\": null, \"e\": [null]}, \"1\": false}",
+    "false",
+    "[[1.50], {\"a\": {\"b\": \"c\", \"z\": \"\\u00e9\"}}, 1.5]",
+];
+/// Kept as text: escapes, blanks, duplicates and the order of keys count.
+const JSON_TEXT: &[&str] = &[
+    "{\"a\": 1, \"b\": {\"c\": [1, 2, {\"d\": null}]}}",
+    " { \"a\" : {\"b\": 1} , \"b\":2, \"a\": { \"c\" : [ 1 , 2 ] } } ",
+    "[]",
+    " {} ",
+    "null",
+    "\"te\\u0078t\\n\"",
+    "1.50e2",
+    "true",
+    "[1, \"two\", null, {\"a\": 3}, [ 4, \"\\ud83d\\ude00\" ]]",
+    "{\"a\": \"x\", \"a\": \"y\", \"é\": \"ü\", \"\\u0062\": null}",
+    "{\"a\": \"\\u0000\", \"b\": 1}",
+    "[\"\\ud83d\", 1]",
 ];
 const BYTEA: &[&str] = &["\\x", "\\x00", "\\x616263", "\\xff00ff"];
 const INET: &[&str] = &["192.168.1.5", "10.0.0.0/8", "::1", "2001:db8::/32"];
 const MOOD: &[&str] = &["sad", "ok", "Happy"];
 const INT4_ARRAY: &[&str] = &["{}", "{1}", "{1,2,3}", "{1,NULL,3}", "{-2147483648,2147483647}"];
-const TEXT_ARRAY: &[&str] = &["{}", "{a}", "{a,b,c}", "{\"\",NULL,\"x y\"}", "{b,c}"];
+const TEXT_ARRAY: &[&str] =
+    &["{}", "{a}", "{a,b,c}", "{\"\",NULL,\"x y\"}", "{b,c}", "{c,d,0}", "{-1,\"q\\\"\\\\,\"}", "{NULL}", "{é,null}"];
+const INT8_ARRAY: &[&str] = &["{}", "{1}", "{3,2,1}", "{1,NULL}", "{9223372036854775807}"];
+const BOOL_ARRAY: &[&str] = &["{}", "{t,f,NULL}", "{f}"];
+const TIMESTAMP_ARRAY: &[&str] = &["{}", "{2024-02-29 12:34:56.789,infinity}", "{NULL,1969-12-31 23:59:59}"];
+const FLOAT8_ARRAY: &[&str] = &["{}", "{-0,NaN,1e300}", "{1.5,NULL}"];
 
 const fn sample(name: &'static str, sql_type: &'static str, values: &'static [&'static str]) -> Sample {
     Sample { name, sql_type, values }
@@ -163,7 +196,7 @@ pub const SAMPLES: &[Sample] = &[
     sample("tzb", "timestamptz", TIMESTAMP),
     sample("iv", "interval", INTERVAL),
     sample("ivb", "interval", INTERVAL),
-    sample("j", "json", JSON),
+    sample("j", "json", JSON_TEXT),
     sample("jb", "jsonb", JSON),
     sample("jb2", "jsonb", JSON),
     sample("by", "bytea", BYTEA),
@@ -171,6 +204,12 @@ pub const SAMPLES: &[Sample] = &[
     sample("m", "hw_mood", MOOD),
     sample("ia", "integer[]", INT4_ARRAY),
     sample("ta", "text[]", TEXT_ARRAY),
+    sample("tab", "text[]", TEXT_ARRAY),
+    sample("iab", "integer[]", INT4_ARRAY),
+    sample("la", "bigint[]", INT8_ARRAY),
+    sample("ba", "boolean[]", BOOL_ARRAY),
+    sample("tza", "timestamptz[]", TIMESTAMP_ARRAY),
+    sample("fa", "double precision[]", FLOAT8_ARRAY),
 ];
 
 pub fn type_of(sql_type: &str) -> Type {
@@ -201,6 +240,10 @@ pub fn type_of(sql_type: &str) -> Type {
         "hw_mood" => Type::Enum(Arc::new(EnumType { name: "hw_mood".into(), labels: MOOD.iter().map(|m| (*m).into()).collect() })),
         "integer[]" => Type::Array(Box::new(Type::Int4)),
         "text[]" => Type::Array(Box::new(Type::Text)),
+        "bigint[]" => Type::Array(Box::new(Type::Int8)),
+        "boolean[]" => Type::Array(Box::new(Type::Bool)),
+        "timestamptz[]" => Type::Array(Box::new(Type::Timestamptz(None))),
+        "double precision[]" => Type::Array(Box::new(Type::Float8)),
         other => panic!("no sample of type {other}"),
     }
 }
@@ -265,28 +308,37 @@ pub fn our_answers(expression: &str, rows: &[Row]) -> Result<Vec<Answer>, Select
     Ok(rows.iter().map(|row| our_answer(&plan, row)).collect())
 }
 
-fn our_answer(plan: &highwater_sql::Plan, row: &Row) -> Answer {
+/// What Highwater makes of `to_jsonb(expression)::text` for each row when it is an output: a webhook's body.
+pub fn our_json(expression: &str, rows: &[Row]) -> Result<Vec<Answer>, SelectError> {
+    let plan = check(&format!("SELECT {expression} FROM samples"), &catalog())?;
+    let json = |row: &Row| {
+        let value = evaluated(&plan, row)?;
+        let mut text = String::new();
+        value.write_json(&plan.outputs[0].ty, &mut text)?;
+        Ok(Answer::Text(text))
+    };
+    Ok(rows.iter().map(|row| json(row).unwrap_or_else(|error: RowError| error.into())).collect())
+}
+
+fn evaluated(plan: &Plan, row: &Row) -> Result<Value, RowError> {
     let value = |column: &Column| row.get(&column.name).map_or(Value::Null, |text| value(&column.ty, text));
     let source: Vec<Value> = plan.source_columns.iter().map(value).collect();
-    match plan.evaluate(&source, &[]) {
-        Ok(Some(values)) => match &values[0] {
-            Value::Null => Answer::Null,
-            value => Answer::Text(value.to_text(&plan.outputs[0].ty).into_owned()),
-        },
-        Ok(None) => panic!("a row without WHERE vanished"),
+    Ok(plan.evaluate(&source, &[])?.expect("a row without WHERE vanished").remove(0))
+}
+
+fn our_answer(plan: &Plan, row: &Row) -> Answer {
+    match evaluated(plan, row) {
+        Ok(Value::Null) => Answer::Null,
+        Ok(value) => Answer::Text(value.to_text(&plan.outputs[0].ty).into_owned()),
         Err(error) => error.into(),
     }
 }
 
-/// The value of a column. Arrays are read here: no change event has one as text.
 fn value(ty: &Type, text: &str) -> Value {
-    let Type::Array(element) = ty else { return Value::from_text(ty, text).unwrap_or_else(|e| panic!("{}: {text}: {e}", ty.name())) };
-    let items = text.trim_matches(['{', '}']).split(',').filter(|_| text != "{}");
-    Value::Array(items.map(|item| if item == "NULL" { Value::Null } else { value(element, item.trim_matches('"')) }).collect())
+    Value::from_text(ty, text).unwrap_or_else(|e| panic!("{}: {text}: {e}", ty.name()))
 }
 
 /// Whether the input functions read that value; those that they do not read yet are left out.
 pub fn readable(sql_type: &str, text: &str) -> bool {
-    let ty = type_of(sql_type);
-    matches!(ty, Type::Array(_)) || Value::from_text(&ty, text).is_ok()
+    Value::from_text(&type_of(sql_type), text).is_ok()
 }

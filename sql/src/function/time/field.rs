@@ -150,12 +150,13 @@ fn of_infinity(negative: bool, unit: Unit) -> Field {
 }
 
 fn of_timestamp(micros: i64, unit: Unit, zoned: bool) -> Option<Field> {
+    // Without asking whether there is a zone (`NonFiniteTimestampTzPart`).
+    if is_infinite(micros) {
+        return Some(of_infinity(micros < 0, unit));
+    }
     let is_zone = matches!(unit, Unit::Timezone | Unit::TimezoneHour | Unit::TimezoneMinute);
     if is_zone && !zoned {
         return None;
-    }
-    if is_infinite(micros) {
-        return Some(of_infinity(micros < 0, unit));
     }
     let (days, clock) = time::split_timestamp(micros);
     match unit {

@@ -55,11 +55,13 @@ fn make_date(year: &Value, month: &Value, day: &Value) -> Outcome {
 /// Microseconds since midnight (`float_time_overflows`, `make_time`).
 #[allow(clippy::cast_possible_truncation)]
 fn clock_of(hour: i64, minute: i64, second: f64) -> Option<i64> {
-    let ranges = (0..=24).contains(&hour) && (0..60).contains(&minute) && (0.0..=60.0).contains(&second);
+    // Seconds are rounded before they are checked: a tiny negative number is zero.
+    let rest = (second * 1e6).round_ties_even();
+    let ranges = (0..=24).contains(&hour) && (0..60).contains(&minute) && (0.0..=6e7).contains(&rest);
     if !ranges {
         return None;
     }
-    let micros = hour * HOUR + minute * MINUTE + (second * 1e6).round_ties_even() as i64;
+    let micros = hour * HOUR + minute * MINUTE + rest as i64;
     (micros <= DAY).then_some(micros)
 }
 
@@ -146,6 +148,9 @@ fn is_finite(value: &Value) -> Outcome {
     }))
 }
 
+const ZONE: &str = "write make_timestamp(...) AT TIME ZONE and the zone";
+const TODAY: &str = "write age(a, b): with one argument the other is today, which would differ on a replay";
+
 pub(super) const FUNCTIONS: &[Function] = &[
     row("to_timestamp", &[Float8], Timestamptz, Run::One(from_epoch)),
     row("to_timestamp", &[Text, Text], Timestamptz, Run::Refused("cast the text: x::timestamptz")),
@@ -153,6 +158,9 @@ pub(super) const FUNCTIONS: &[Function] = &[
     row("make_time", &[Int4, Int4, Float8], Time, Run::Three(make_time)),
     row("make_timestamp", &[Int4, Int4, Int4, Int4, Int4, Float8], Timestamp, Run::List(make_timestamp)),
     row("make_timestamptz", &[Int4, Int4, Int4, Int4, Int4, Float8], Timestamptz, Run::List(make_timestamp)).stable(),
+    row("make_timestamptz", &[Int4, Int4, Int4, Int4, Int4, Float8, Text], Timestamptz, Run::Refused(ZONE)),
+    row("age", &[Timestamp], Interval, Run::Refused(TODAY)),
+    row("age", &[Timestamptz], Interval, Run::Refused(TODAY)),
     row("age", &[Timestamp, Timestamp], Interval, Run::Two(age)),
     row("age", &[Timestamptz, Timestamptz], Interval, Run::Two(age)),
     row("justify_hours", &[Interval], Interval, Run::One(|a| justified_hours(interval(a)?).map(made))),

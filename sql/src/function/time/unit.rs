@@ -88,25 +88,26 @@ fn first_year(year: i32, unit: Unit) -> i32 {
 }
 
 /// A local time cut to its unit; `None` for units that cannot be cut to.
-fn truncated(micros: i64, unit: Unit) -> Result<Option<i64>, RowError> {
+fn truncated(micros: i64, unit: Unit) -> Option<i64> {
     let (days, clock) = time::split_timestamp(micros);
-    let cut_clock = |unit: i64| time::join_timestamp(days, clock - clock % unit).map(Some);
+    let at = |days: i32, clock: i64| i64::from(days).saturating_mul(DAY).saturating_add(clock);
+    let cut_clock = |unit: i64| at(days, clock - clock % unit);
     let civil = time::civil_from_days(days);
-    let start = |year: i32, month: u8| time::join_timestamp(time::days_from_civil(Civil { year, month, day: 1 }), 0).map(Some);
-    match unit {
-        Unit::Microseconds => Ok(Some(micros)),
+    let start = |year: i32, month: u8| at(time::days_from_civil(Civil { year, month, day: 1 }), 0);
+    Some(match unit {
+        Unit::Microseconds => micros,
         Unit::Milliseconds => cut_clock(1_000),
         Unit::Second => cut_clock(SECOND),
         Unit::Minute => cut_clock(MINUTE),
         Unit::Hour => cut_clock(HOUR),
         Unit::Day => cut_clock(DAY),
         // 1970-01-01 was a Thursday.
-        Unit::Week => time::join_timestamp(days - (days + 3).rem_euclid(7), 0).map(Some),
+        Unit::Week => at(days - (days + 3).rem_euclid(7), 0),
         Unit::Month => start(civil.year, civil.month),
         Unit::Quarter => start(civil.year, 3 * ((civil.month - 1) / 3) + 1),
         Unit::Year | Unit::Decade | Unit::Century | Unit::Millennium => start(first_year(civil.year, unit), 1),
-        _ => Ok(None),
-    }
+        _ => return None,
+    })
 }
 
 const PLAIN: &str = "timestamp without time zone";
@@ -117,8 +118,8 @@ fn truncate(unit: &Value, value: &Value, of: &str) -> Outcome {
     if is_infinite(micros) {
         return Ok(Value::Timestamp(micros));
     }
-    match truncated(micros, Unit::named(name, of)?)? {
-        Some(micros) => Ok(Value::Timestamp(micros)),
+    match truncated(micros, Unit::named(name, of)?) {
+        Some(micros) => super::checked_timestamp(Some(micros)),
         None => Err(unsupported(name, of)),
     }
 }
@@ -133,7 +134,7 @@ fn truncate_in_zone(unit: &Value, value: &Value, name: &Value) -> Outcome {
     let unit = Unit::named(unit_name, ZONED)?;
     let east = i64::from(zone.offset_at(micros)?) * SECOND;
     let local = micros.checked_add(east).ok_or_else(|| out_of_range("timestamp"))?;
-    let Some(cut) = truncated(local, unit)? else { return Err(unsupported(unit_name, ZONED)) };
+    let Some(cut) = truncated(local, unit) else { return Err(unsupported(unit_name, ZONED)) };
     let east = if unit >= Unit::Day { i64::from(zone.offset_at_local(cut)?) * SECOND } else { east };
     super::checked_timestamp(cut.checked_sub(east))
 }
