@@ -3,15 +3,13 @@
 use sqlx::{Connection, PgConnection, Row as _, ValueRef as _};
 use tokio::runtime::Runtime;
 
+use crate::postgres::Postgres;
 use crate::samples::{Answer, Row, SAMPLES};
 
-/// The connection string of the Postgres to compare with; without it the caller says loudly that nothing was compared.
-pub fn url(what: &str) -> Option<String> {
-    let url = std::env::var("HIGHWATER_TEST_POSTGRES").ok().filter(|url| !url.is_empty());
-    if url.is_none() {
-        eprintln!("\n*** SKIPPED: {what}: HIGHWATER_TEST_POSTGRES is not set, nothing was compared with Postgres ***\n");
-    }
-    url
+/// The connection string of the Postgres to compare with: the one that `HIGHWATER_TEST_POSTGRES` names, or a cluster of the test's own.
+pub fn url() -> String {
+    let named = std::env::var("HIGHWATER_TEST_POSTGRES").ok().filter(|url| !url.is_empty());
+    named.unwrap_or_else(|| Postgres::shared().database("LC_COLLATE 'C' LC_CTYPE 'C'", ""))
 }
 
 pub struct Oracle {
