@@ -48,6 +48,41 @@ async fn an_append_only_ranking_may_read_lookup_columns() {
     run(scenario::sales_append_only("append"), load, Faults { engine_kills: 1, connect_kills: 0 }).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+#[ignore = "needs the test stack: ./test_pipeline.sh"]
+async fn the_example_with_a_jsonb_payload_is_exact_over_ten_thousand_rows() {
+    let load = Load { writers: 8, changes: 10_000, per_second: 350, seed: 6 };
+    run_once(scenario::pages("pages"), load).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+#[ignore = "needs the test stack: ./test_pipeline.sh"]
+async fn the_example_with_a_lookup_of_a_lookup_is_exact_over_ten_thousand_rows() {
+    let load = Load { writers: 8, changes: 10_000, per_second: 350, seed: 7 };
+    run_once(scenario::payments("payments"), load).await;
+}
+
+/// GIVEN two engines and a load; WHEN one is killed; THEN webhook and ranking equal Postgres, and again after lookup rows were changed.
+async fn run_once(scenario: Scenario, load: Load) {
+    let mut stage = Stage::set(scenario).await;
+    stage.start_engines(2).await;
+    let (mut writers, written) = stage.write(load);
+    stage.reached(&written, load.changes / 2).await;
+    stage.engines[0].kill_and_restart();
+    while let Some(ended) = writers.join_next().await {
+        ended.unwrap();
+    }
+    stage.wait_ready().await;
+    stage.assert_exact().await;
+    if !stage.scenario.lookup_changes.is_empty() {
+        stage.begin_anew().await;
+        stage.change_lookups().await;
+        stage.write_all(Load { changes: 300, ..load }).await;
+        stage.assert_exact().await;
+    }
+    stage.strike().await;
+}
+
 /// GIVEN two engines and a load; WHEN processes are killed during it; THEN webhook and ranking equal Postgres, also while rows
 /// expire, and again after lookup rows were changed.
 async fn run(scenario: Scenario, load: Load, faults: Faults) {

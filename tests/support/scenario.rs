@@ -310,3 +310,107 @@ pub fn sales_append_only(test: &str) -> Scenario {
     scenario.lookup_changes.clear();
     scenario
 }
+
+/// The SELECT and the schema of an example, over tables with names of the test's own.
+fn example(directory: &str, tables: &[(&str, &str)]) -> (String, String) {
+    let read = |file: &str| std::fs::read_to_string(root().join("examples").join(directory).join(file)).unwrap();
+    let renamed = |text: &str| tables.iter().fold(text.to_owned(), |text, (old, new)| replace_word(&text, old, new));
+    let pipeline: toml::Table = read("pipeline.toml").parse().unwrap();
+    (renamed(pipeline["select"]["sql"].as_str().unwrap()), renamed(&read("schema.sql")))
+}
+
+/// `examples/pages`: fields of a jsonb payload.
+pub fn pages(test: &str) -> Scenario {
+    let name = unique(test);
+    let events = format!("page_events_{name}");
+    let (select, schema) = example("pages", &[("page_events", &events)]);
+    let payload = "(SELECT jsonb_strip_nulls(jsonb_build_object(
+        'path', (ARRAY[NULL, '/', '/Pricing', '/docs/Ä', '/blog/1', '/blog/2'])[1 + floor(random() * 6 + 0 * e.n)],
+        'ms', (ARRAY[NULL, '0', '1', '999', '5300.5', '\"12\"', '-7', '1e3'])[1 + floor(random() * 8 + 0 * e.n)]::jsonb,
+        'agent', (ARRAY[NULL, 'Mozilla', 'GoogleBOT/2', ''])[1 + floor(random() * 4 + 0 * e.n)],
+        'user', (ARRAY['null', '{\"id\": \"u1\", \"plan\": \"team\"}', '{\"id\": 7}', '[1]', '\"x\"'])[1 + floor(random() * 5 + 0 * e.n)]::jsonb,
+        'tags', (ARRAY['[]', '[\"new\", \"mobile\"]', '[\"mobile\"]', '[null, {\"a\": 1}]', '[1.50]'])[1 + floor(random() * 5 + 0 * e.n)]::jsonb)))";
+    let any = |n: u32| format!("(SELECT id FROM {events} ORDER BY random() LIMIT {n} FOR UPDATE SKIP LOCKED)");
+    let moment = "now() + make_interval(secs => random() * 45 - 40)";
+    let insert =
+        |count: u32| format!("INSERT INTO {events} (at, payload) SELECT {moment}, {payload} FROM generate_series(1, {count}) AS e (n)");
+    let statements = vec![
+        (30, insert(1)),
+        (3, insert(10)),
+        (
+            15,
+            format!("UPDATE {events} e SET payload = {payload} FROM (SELECT 1) o (n) WHERE id IN {}", any(1))
+                .replace("0 * e.n", "0 * e.id"),
+        ),
+        (6, format!("UPDATE {events} SET payload = payload - 'ms' WHERE id IN {}", any(1))),
+        (5, format!("UPDATE {events} SET at = {moment} WHERE id IN {}", any(1))),
+        (4, format!("UPDATE {events} SET id = -id WHERE id IN {}", any(1))),
+        (7, format!("DELETE FROM {events} WHERE id IN {}", any(1))),
+    ];
+    Scenario {
+        source: events.clone(),
+        key: vec!["id"],
+        lookups: Vec::new(),
+        schema,
+        first_rows: insert(60),
+        select,
+        ranking: Some(RankingSink { key: format!("{name}:30s"), member: "path", score: "seconds", time: "at", scale: 3 }),
+        append_only: false,
+        statements,
+        lookup_changes: Vec::new(),
+        probe: String::new(),
+        name,
+    }
+}
+
+/// `examples/payments`: two lookups, the second through the first.
+pub fn payments(test: &str) -> Scenario {
+    let name = unique(test);
+    let (payments, accounts, regions) = (format!("payments_{name}"), format!("accounts_{name}"), format!("regions_{name}"));
+    let (select, schema) = example("payments", &[("payments", &payments), ("accounts", &accounts), ("regions", &regions)]);
+    let any = |n: u32| format!("(SELECT id FROM {payments} ORDER BY random() LIMIT {n} FOR UPDATE SKIP LOCKED)");
+    let account = format!("(SELECT id FROM {accounts} ORDER BY random() + 0 * e.n LIMIT 1)");
+    let amount = "(ARRAY[0, 0.01, -5, 12.5, 99.99, 1000, 123456789.01])[1 + floor(random() * 7)]::numeric";
+    let moment = "now() + make_interval(secs => random() * 45 - 40)";
+    let insert = |count: u32| {
+        format!(
+            "INSERT INTO {payments} (account, amount, made_at)
+             SELECT CASE WHEN random() < 0.9 THEN {account} WHEN random() < 0.5 THEN gen_random_uuid() END, {amount}, {moment}
+             FROM generate_series(1, {count}) AS e (n)"
+        )
+    };
+    let state = "(ARRAY['made', 'settled', 'returned'])[1 + floor(random() * 3)]";
+    let statements = vec![
+        (30, insert(1)),
+        (3, insert(10)),
+        (14, format!("UPDATE {payments} SET state = {state} WHERE id IN {}", any(1))),
+        (8, format!("UPDATE {payments} SET amount = {amount} WHERE id IN {}", any(1))),
+        (4, format!("UPDATE {payments} SET account = NULL WHERE id IN {}", any(1))),
+        (5, format!("UPDATE {payments} SET made_at = {moment} WHERE id IN {}", any(1))),
+        (4, format!("UPDATE {payments} SET id = -id WHERE id IN {}", any(1))),
+        (7, format!("DELETE FROM {payments} WHERE id IN {}", any(1))),
+    ];
+    Scenario {
+        source: payments.clone(),
+        key: vec!["id"],
+        lookups: vec![accounts.clone(), regions.clone()],
+        schema,
+        first_rows: format!(
+            "INSERT INTO {regions} VALUES ('DE', 'Germany', 'EUR', 0.19), ('CH', 'Schweiz', 'CHF', 0.081), ('XX', 'High Seas', 'SDR', NULL);
+             INSERT INTO {accounts} SELECT gen_random_uuid(), 'Owner ' || n, (ARRAY['DE', 'CH', 'XX', NULL])[1 + n % 4], date '2020-02-29' + n
+             FROM generate_series(1, 30) n; {};",
+            insert(60)
+        ),
+        select,
+        ranking: Some(RankingSink { key: format!("{name}:30s"), member: "account", score: "amount", time: "made_at", scale: 2 }),
+        append_only: false,
+        statements,
+        lookup_changes: vec![
+            format!("UPDATE {regions} SET tax = 0.2 WHERE code = 'DE'"),
+            format!("UPDATE {regions} SET name = 'Suisse' WHERE code = 'CH'"),
+            format!("UPDATE {accounts} SET region = 'DE' WHERE region IS NULL"),
+        ],
+        probe: format!("INSERT INTO {payments} (account, amount) SELECT id, 12.34 FROM {accounts}"),
+        name,
+    }
+}
