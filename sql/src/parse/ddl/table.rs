@@ -143,13 +143,11 @@ impl Parser<'_> {
         } else if self.take_word("check") {
             self.skip_group()?;
             self.take_words(&["no", "inherit"]);
-        } else if self.word_at(0, "primary") || self.word_at(0, "unique") {
-            let primary = self.take_words(&["primary", "key"]);
-            if !primary {
-                self.take_word("unique");
-                self.take_nulls();
-            }
-            keys.push(Key { at, primary, columns: vec![column.name.clone()], immediate: !self.key_attributes()? });
+        } else if self.take_words(&["primary", "key"]) {
+            keys.push(Key { at, primary: true, columns: vec![column.name.clone()], immediate: !self.key_attributes()? });
+        } else if self.take_word("unique") {
+            self.take_nulls();
+            keys.push(Key { at, primary: false, columns: vec![column.name.clone()], immediate: !self.key_attributes()? });
         } else if self.take_word("references") {
             self.reference()?;
         } else if self.take_word("generated") {
