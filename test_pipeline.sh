@@ -5,6 +5,7 @@
 #   ./test_pipeline.sh --unit      what needs no stack: format, lints, scripts, unit tests
 #   ./test_pipeline.sh --quick     the same, and the first end-to-end test
 #   ./test_pipeline.sh --latency   the latency table alone
+#   ./test_pipeline.sh --fuzz [M]  the fuzz targets with cargo-fuzz, M minutes each (5); installs cargo-fuzz when it is missing
 #   ./test_pipeline.sh NAME...     the integration tests whose names hold one of these
 #
 # A part that fails counts as a failure and the others still run. Logs of the parts: .local/test-logs.
@@ -32,8 +33,9 @@ passed=0 failed=0
 
 case ${1:-} in
   -h | --help) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0" && exit ;;
-  --unit | --quick | --latency) (($# == 1)) || die "usage: ./test_pipeline.sh [--quick | --unit | --latency | NAME...]" ;;
-  -*) die "usage: ./test_pipeline.sh [--quick | --unit | --latency | NAME...]" ;;
+  --unit | --quick | --latency) (($# == 1)) || die "usage: ./test_pipeline.sh [--quick | --unit | --latency | --fuzz [MINUTES] | NAME...]" ;;
+  --fuzz) [[ $# -le 2 && ${2:-5} =~ ^[1-9][0-9]*$ ]] || die "usage: ./test_pipeline.sh --fuzz [MINUTES]" ;;
+  -*) die "usage: ./test_pipeline.sh [--quick | --unit | --latency | --fuzz [MINUTES] | NAME...]" ;;
 esac
 
 # Runs a part, shows it, and adds up: the tests that cargo counted, or the part itself as one.
@@ -112,6 +114,17 @@ latency() {
   part "latency" cargo bench --locked --package highwater --bench latency -- --seconds "$LATENCY_SECONDS"
 }
 
+# What a target finds is in fuzz/artifacts; a line of sql/tests/fuzz/found.txt keeps it fixed.
+fuzz() { # MINUTES
+  local target
+  cargo fuzz --version >/dev/null 2>&1 || part "cargo-fuzz" cargo install --locked cargo-fuzz
+  part "fuzz corpus" cargo test --locked --package highwater-sql --test fuzz -- --ignored write_the_corpus
+  for target in envelope value select schema; do
+    # Without a sanitizer a stable toolchain will do.
+    part "fuzz $target" cargo fuzz run -s none "$target" -- -max_total_time=$(($1 * 60)) -timeout=10 -rss_limit_mb=2048 -max_len=20000 -print_final_stats=1
+  done
+}
+
 clean_up() {
   local status=$?
   trap - EXIT INT TERM
@@ -139,6 +152,9 @@ install_tools
 case ${1:-} in
   --unit)
     without_stack
+    ;;
+  --fuzz)
+    fuzz "${2:-5}"
     ;;
   --quick)
     without_stack

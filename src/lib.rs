@@ -35,6 +35,8 @@ pub mod clock;
 
 pub mod faults;
 
+pub mod eval;
+
 pub mod backoff;
 
 pub mod metrics;

@@ -1,9 +1,10 @@
 //! `highwater`: arguments -> configuration -> telemetry -> run -> exit code.
 //!
-//! Exit codes: 0 after a clean end, 1 when every lane has stopped (`check`: when `run` would wait), 2 when the configuration or its
+//! Exit codes: 0 after a clean end, 1 when every lane has stopped (`check`: when `run` would wait; `eval`: when the
+//! result is not what was expected), 2 when the configuration or its
 //! surroundings contradict themselves.
 
-use std::io::IsTerminal;
+use std::io::{BufWriter, ErrorKind, IsTerminal, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use highwater::telemetry::{self, LogFormat};
-use highwater::{check, config, pipeline};
+use highwater::{check, config, eval, pipeline};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{error, info};
@@ -34,6 +35,8 @@ enum Command {
         #[arg(required = true)]
         pipelines: Vec<PathBuf>,
     },
+    /// Run a pipeline's SELECT over records from a file, without any server: for tests of a pipeline.
+    Eval(Eval),
     /// Begin a ranking anew from what the topic still holds; running engines follow, readers see the old one until the new one is complete.
     Replay {
         /// Pipeline file.
@@ -60,6 +63,31 @@ struct Run {
     log_format: LogFormat,
 }
 
+#[derive(Args)]
+struct Eval {
+    /// Pipeline file; its sinks and addresses are not looked at.
+    pipeline: PathBuf,
+    /// CREATE TABLE statements, as pg_dump --schema-only writes them.
+    #[arg(long, value_name = "DDL.sql")]
+    schema: PathBuf,
+    /// Debezium envelopes, or Kafka records {"key": ..., "value": ...}, one on each line.
+    #[arg(long, value_name = "IN.jsonl")]
+    records: PathBuf,
+    /// Rows of a lookup table, one JSON object on each line, as to_jsonb writes them.
+    #[arg(long, value_name = "TABLE=ROWS.jsonl", value_parser = table_and_file)]
+    lookup: Vec<(String, PathBuf)>,
+    /// Compare with these lines; exit code 1 when they differ.
+    #[arg(long, value_name = "OUT.jsonl")]
+    expect: Option<PathBuf>,
+}
+
+fn table_and_file(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((table, file)) if !table.is_empty() && !file.is_empty() => Ok((table.to_owned(), file.into())),
+        _ => Err("write TABLE=ROWS.jsonl".to_owned()),
+    }
+}
+
 fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
@@ -70,6 +98,7 @@ fn main() -> ExitCode {
     };
     let code = match Arguments::parse().command {
         Command::Check { pipelines } => runtime.block_on(check_all(&pipelines)),
+        Command::Eval(arguments) => runtime.block_on(evaluate(arguments)),
         Command::Replay { pipeline, sink } => runtime.block_on(replay(pipeline, &sink)),
         Command::Run(arguments) => runtime.block_on(run(arguments)),
     };
@@ -96,6 +125,21 @@ async fn check_all(paths: &[PathBuf]) -> ExitCode {
         code = code.max(report.exit_code());
     }
     ExitCode::from(code)
+}
+
+async fn evaluate(Eval { pipeline, schema, records, lookup: lookups, expect }: Eval) -> ExitCode {
+    let files = eval::Files { pipeline, schema, records, lookups, expect };
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let evaluated = eval::eval(&files, &mut out, std::io::stdout().is_terminal(), &mut |note| eprintln!("note: {note}")).await;
+    match evaluated.and_then(|equal| out.flush().map(|()| equal).map_err(eval::Error::Output)) {
+        Ok(equal) => ExitCode::from(u8::from(!equal)),
+        // Whoever reads the lines has seen enough.
+        Err(eval::Error::Output(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
+    }
 }
 
 async fn replay(path: PathBuf, sink: &str) -> ExitCode {

@@ -24,4 +24,6 @@ mod schema_change;
 
 mod configuration;
 
+mod evaluation;
+
 mod tidy;

@@ -66,8 +66,10 @@ fn every_pipeline_that_is_shown_can_be_read() {
         _ => None,
     };
     let mut shown: Vec<(PathBuf, String)> = Vec::new();
-    for file in files(&root().join("pipelines"), ".toml") {
-        shown.push((file.clone(), fs::read_to_string(file).unwrap()));
+    for directory in ["pipelines", "examples"] {
+        for file in files(&root().join(directory), ".toml") {
+            shown.push((file.clone(), fs::read_to_string(file).unwrap()));
+        }
     }
     for document in ["README.md", "ARCHITECTURE.md"] {
         let text = fs::read_to_string(root().join(document)).unwrap_or_default();
@@ -89,7 +91,9 @@ fn every_pipeline_that_is_shown_can_be_read() {
 fn scripts_and_documents_name_no_path_of_one_machine() {
     let home = root().parent().unwrap().to_string_lossy().into_owned() + "/";
     let mut texts = Vec::new();
-    for directory in ["src", "sql", "tests", "local-stack", "init-db", "redis", "pipelines", "connectors", "webhook-receiver", "datagen"] {
+    for directory in
+        ["src", "sql", "tests", "local-stack", "init-db", "redis", "pipelines", "examples", "connectors", "webhook-receiver", "datagen"]
+    {
         for ending in [".rs", ".sh", ".sql", ".toml", ".lua", ".md", ".json", ".properties", ".xml"] {
             texts.extend(files(&root().join(directory), ending));
         }

@@ -9,7 +9,7 @@ mod expression;
 mod join;
 mod resolve;
 mod scope;
-mod type_name;
+pub(crate) mod type_name;
 mod typed;
 
 pub use scope::LOOKUPS_MAX;

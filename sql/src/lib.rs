@@ -25,6 +25,8 @@ pub mod catalog;
 
 pub mod parse;
 
+pub mod ddl;
+
 pub mod check;
 
 pub mod plan;

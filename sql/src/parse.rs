@@ -10,14 +10,17 @@
 //! nor `trim(both from a)`, and keeps no position of operators.
 
 mod call;
+mod ddl;
 mod expression;
 mod lex;
 mod syntax;
 mod type_name;
 
+pub use ddl::SCHEMA_BYTES_MAX;
 pub use lex::SELECT_BYTES_MAX;
 pub use syntax::EXPRESSION_DEPTH_MAX;
 
+pub(crate) use ddl::{Alteration, ColumnDefinition, Key, Name, Statement, statements};
 pub(crate) use syntax::{Expr, Item, JoinClause, Kind, Pattern, Select, TableRef, Test, TypeName};
 
 use crate::error::SelectError;

@@ -14,7 +14,7 @@ mod redis;
 
 mod report;
 
-mod tables;
+pub(crate) mod tables;
 
 pub mod watch;
 
@@ -24,7 +24,7 @@ use highwater_sql::error::SelectError;
 use highwater_sql::{Plan, Type};
 
 use crate::catalog::{self, Database, Reading};
-use crate::config::{PipelineConfig, Problem, SinkConfig};
+use crate::config::{PipelineConfig, Problem, SelectText, SinkConfig};
 
 pub use report::{Fact, Report, State};
 
@@ -61,7 +61,7 @@ async fn check_select(config: &PipelineConfig, report: &mut Report) {
     };
     match plan(config, &database, &mut report.facts).await {
         Ok(Some((plan, reading))) => {
-            tables::check(config, &plan, &reading, &mut report.facts);
+            tables::check(config.source.append_only, &plan, &reading, &mut report.facts);
             report.plan = Some(Arc::new(plan));
             report.catalog = Some(reading.catalog);
         }
@@ -74,37 +74,19 @@ async fn check_select(config: &PipelineConfig, report: &mut Report) {
 /// The plan, if the SELECT means the same here and in Postgres; why not is in the facts.
 async fn plan(config: &PipelineConfig, database: &Database, facts: &mut Vec<Fact>) -> Result<Option<(Plan, Reading)>, catalog::Error> {
     facts.extend(server_facts(&catalog::server(database).await?));
-    let sql = &config.select.sql;
-    let names = match highwater_sql::parse::tables(sql) {
+    let select = config.select_text();
+    let names = match highwater_sql::parse::tables(select.sql) {
         Ok(names) => names,
         Err(error) => {
-            facts.push(refused(config, &error, None));
+            facts.push(refused(select, &error, None));
             return Ok(None);
         }
     };
     let reading = catalog::read(database, &names).await?;
-    if !reading.refused.is_empty() {
-        let fact = |table: &catalog::Refused| Fact::failed("table", format!("{} {}", table.name, table.message), table.remedy.clone());
-        facts.extend(reading.refused.iter().map(fact));
-        return Ok(None);
-    }
-    let plan = match highwater_sql::check::check(sql, &reading.catalog) {
-        Ok(plan) => plan,
-        Err(error) => {
-            facts.push(refused(config, &error, Some(&reading)));
-            return Ok(None);
-        }
-    };
-    let lost = plan.source_columns.iter().filter_map(|column| Some((&column.name, highwater_sql::decode::lost(&column.ty)?)));
-    let lost: Vec<_> =
-        lost.map(|(name, why)| Fact::failed("select", format!("column {name}: {why}"), "leave the column out of the SELECT")).collect();
-    if !lost.is_empty() {
-        facts.extend(lost);
-        return Ok(None);
-    }
-    let wrong = match catalog::describe(database, sql).await? {
+    let Some(plan) = plan_over(select, &reading, facts) else { return Ok(None) };
+    let wrong = match catalog::describe(database, select.sql).await? {
         Ok(columns) => difference(&plan, &columns),
-        Err(error) => Some(refused(config, &error, None)),
+        Err(error) => Some(refused(select, &error, None)),
     };
     if let Some(wrong) = wrong {
         facts.push(wrong);
@@ -112,6 +94,30 @@ async fn plan(config: &PipelineConfig, database: &Database, facts: &mut Vec<Fact
     }
     facts.push(Fact::ok("select", format!("{} columns, types as Postgres prepares them", plan.outputs.len())));
     Ok(Some((plan, reading)))
+}
+
+/// The plan over tables that are known, if there can be one; why not is in the facts.
+pub(crate) fn plan_over(select: SelectText<'_>, reading: &Reading, facts: &mut Vec<Fact>) -> Option<Plan> {
+    if !reading.refused.is_empty() {
+        let fact = |table: &catalog::Refused| Fact::failed("table", format!("{} {}", table.name, table.message), table.remedy.clone());
+        facts.extend(reading.refused.iter().map(fact));
+        return None;
+    }
+    let plan = match highwater_sql::check::check(select.sql, &reading.catalog) {
+        Ok(plan) => plan,
+        Err(error) => {
+            facts.push(refused(select, &error, Some(reading)));
+            return None;
+        }
+    };
+    let lost = plan.source_columns.iter().filter_map(|column| Some((&column.name, highwater_sql::decode::lost(&column.ty)?)));
+    let lost: Vec<_> =
+        lost.map(|(name, why)| Fact::failed("select", format!("column {name}: {why}"), "leave the column out of the SELECT")).collect();
+    if !lost.is_empty() {
+        facts.extend(lost);
+        return None;
+    }
+    Some(plan)
 }
 
 fn from_postgres(config: &PipelineConfig, error: &catalog::Error) -> Fact {
@@ -142,10 +148,8 @@ fn server_facts(server: &catalog::Server) -> Vec<Fact> {
 }
 
 /// A SELECT that cannot be used, shown with the place in its text.
-fn refused(config: &PipelineConfig, error: &SelectError, reading: Option<&Reading>) -> Fact {
-    let key = |message: &str| Problem { key: "select.sql".to_owned(), message: message.to_owned(), remedy: String::new() };
-    let line = config.locate(key(&error.message)).line;
-    let text = format!("{}:{line}: select.sql\n{}", config.path.display(), error.render(&config.select.sql));
+pub(crate) fn refused(select: SelectText<'_>, error: &SelectError, reading: Option<&Reading>) -> Fact {
+    let text = format!("{}:{}: select.sql\n{}", select.path.display(), select.line, error.render(select.sql));
     // A column of an unknown type is not in the catalog, so to the SELECT it does not exist.
     let unsupported =
         reading.into_iter().flat_map(|reading| &reading.unsupported).find(|column| names_column(&error.message, &column.column));

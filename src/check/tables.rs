@@ -5,10 +5,9 @@ use highwater_sql::{Lookup, Plan};
 
 use super::Fact;
 use crate::catalog::{Access, Reading};
-use crate::config::PipelineConfig;
 
-pub(super) fn check(config: &PipelineConfig, plan: &Plan, reading: &Reading, facts: &mut Vec<Fact>) {
-    source(config.source.append_only, &plan.source, facts);
+pub(crate) fn check(append_only: bool, plan: &Plan, reading: &Reading, facts: &mut Vec<Fact>) {
+    source(append_only, &plan.source, facts);
     for lookup in &plan.lookups {
         let mut tables = reading.catalog.tables.iter().zip(&reading.access);
         let found = tables.find(|(table, _)| table.schema == lookup.table.schema && table.name == lookup.table.name);

@@ -221,6 +221,14 @@ impl<'i> Document<'i> {
         Err(self.problems)
     }
 
+    /// Only problems of these keys, and of what lies below them, are errors; the rest of the file is not looked at.
+    pub fn finish_only(mut self, keys: &[&str]) -> Result<Index, Vec<Located>> {
+        let below = |key: &str, outer: &str| key.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        self.problems.retain(|located| keys.iter().any(|key| below(&located.problem.key, key)) || located.problem.key == "source");
+        self.root.clear();
+        self.finish("")
+    }
+
     /// Whether reading failed already, so that checks of the whole make no sense.
     pub fn has_problems(&self) -> bool {
         !self.problems.is_empty()

@@ -8,6 +8,8 @@ mod document;
 
 mod duration;
 
+mod selection;
+
 mod url;
 
 use std::fmt;
@@ -19,6 +21,7 @@ use toml::de::{DeTable, DeValue};
 
 pub use document::{Environment, Index};
 pub use duration::Duration;
+pub use selection::Selection;
 pub use url::SecretUrl;
 
 use crate::sink::ranking::RankingConfig;
@@ -88,6 +91,17 @@ fn start_default() -> Start {
 pub struct SelectConfig {
     /// Its text, as psql would take it.
     pub sql: String,
+}
+
+/// The SELECT's text and where it stands.
+#[derive(Clone, Copy, Debug)]
+pub struct SelectText<'a> {
+    /// The file.
+    pub path: &'a Path,
+    /// The line of its key, from 1.
+    pub line: usize,
+    /// The text.
+    pub sql: &'a str,
 }
 
 /// `[[sink]]`, by `type`.
@@ -237,6 +251,11 @@ impl PipelineConfig {
     /// Finds the line of a problem that came up later.
     pub fn locate(&self, problem: Problem) -> Located {
         Located { line: self.index.line(&problem.key), problem }
+    }
+
+    /// The SELECT and where it stands.
+    pub fn select_text(&self) -> SelectText<'_> {
+        SelectText { path: &self.path, line: self.index.line("select.sql"), sql: &self.select.sql }
     }
 
     /// The topic of a table.

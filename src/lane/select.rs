@@ -21,7 +21,7 @@ use crate::check::watch::Witness;
 use crate::dead_letter::DeadLetter;
 use crate::decode;
 use crate::lane::judge::{Judged, Work};
-use crate::lookup::{self, Found, Lookups};
+use crate::lookup::{self, Found, Rows};
 use crate::metrics::LaneMetrics;
 use crate::progress::Boundary;
 use crate::sink::{Policy, Progress, ResultRow};
@@ -32,7 +32,7 @@ pub struct Select {
     /// The checked SELECT.
     pub plan: Arc<Plan>,
     /// The lookup rows, shared by all lanes of the pipeline.
-    pub lookups: Arc<Lookups>,
+    pub lookups: Rows,
     /// What the sink wants. For a ranking the two sides of a change stand alone: what a row adds and what it takes away later must be the
     /// same, also when one of its neighbours in time fails.
     pub policy: Policy,
@@ -85,81 +85,120 @@ pub enum Effect {
     Begin(Boundary),
 }
 
-/// One row on its way through the lookups: which judged record it is of, its source values, what was found.
+/// What the SELECT made of one change.
+#[derive(Debug, Default)]
+pub struct Computed {
+    /// Taken away.
+    pub before: Option<ResultRow>,
+    /// Added.
+    pub after: Option<ResultRow>,
+    /// The rows of the change cannot be read at all: there is no result.
+    pub unreadable: Option<RowError>,
+    /// A lookup or the SELECT fails for a side, which is left out; the other side stands.
+    pub failed: Option<RowError>,
+}
+
+/// One row on its way through the lookups: which change it is of, its source values, what was found.
 struct InFlight {
-    judged: usize,
+    change: usize,
     source: Row,
     found: Vec<Option<LookupRow>>,
     failed: bool,
 }
 
-impl Select {
-    /// Joins and computes; keeps the order.
-    pub async fn run(&self, mut judged: Vec<Judged>) -> Vec<Outcome> {
-        // Records whose rows cannot be read at all, and rows for which a lookup or the SELECT fails.
-        let (mut unreadable, mut failed): (HashMap<usize, RowError>, HashMap<usize, RowError>) = Default::default();
-        let (mut before, mut after) = (Vec::new(), Vec::new());
-        for (n, judged) in judged.iter_mut().enumerate() {
-            let Work::Select(_, change) = &mut judged.work else { continue };
+/// The rows of some changes, and what is known of each change.
+struct Sides {
+    before: Vec<InFlight>,
+    after: Vec<InFlight>,
+    computed: Vec<Computed>,
+}
+
+impl Sides {
+    fn of<'a>(changes: impl Iterator<Item = &'a mut Change>) -> Self {
+        let (mut before, mut after, mut computed) = (Vec::new(), Vec::new(), Vec::new());
+        for (n, change) in changes.enumerate() {
+            let mut unreadable = None;
             match decode::rows(change) {
                 Ok((old, new)) => {
-                    let row = |source| InFlight { judged: n, source, found: Vec::new(), failed: false };
+                    let row = |source| InFlight { change: n, source, found: Vec::new(), failed: false };
                     before.extend(old.map(row));
                     after.extend(new.map(row));
                 }
-                Err(error) => drop(unreadable.insert(n, error)),
+                Err(error) => unreadable = Some(error),
             }
+            computed.push(Computed { unreadable, ..Computed::default() });
         }
+        Self { before, after, computed }
+    }
+}
+
+impl Select {
+    /// Joins and computes; keeps the order.
+    pub async fn run(&self, mut judged: Vec<Judged>) -> Vec<Outcome> {
+        let changes = judged.iter_mut().filter_map(|judged| match &mut judged.work {
+            Work::Select(_, change) => Some(&mut **change),
+            _ => None,
+        });
+        let sides = Sides::of(changes);
         let contradicts = |judged: &Judged| matches!(judged.work, Work::Park(_, decode::INCOMPLETE | decode::NULL_KEY, _));
-        if !unreadable.is_empty() || judged.iter().any(contradicts) {
+        if sides.computed.iter().any(|computed| computed.unreadable.is_some()) || judged.iter().any(contradicts) {
             self.witness.unchanged().await;
         }
-        for lookup in 0..self.plan.lookups.len() {
-            self.join(lookup, &mut before, &mut after, &mut failed).await;
-        }
-        let mut results: HashMap<usize, (Option<ResultRow>, Option<ResultRow>)> = HashMap::with_capacity(after.len());
-        for (rows, is_after) in [(&before, false), (&after, true)] {
-            for row in rows {
-                if row.failed {
-                    continue;
-                }
-                match self.plan.evaluate(&row.source, &row.found) {
-                    Ok(result) => {
-                        let both = results.entry(row.judged).or_default();
-                        *(if is_after { &mut both.1 } else { &mut both.0 }) = result;
-                    }
-                    Err(error) => drop(failed.entry(row.judged).or_insert(error)),
-                }
-            }
-        }
-        let outcome = |(n, judged): (usize, Judged)| {
+        let mut computed = self.join_and_evaluate(sides).await.into_iter();
+        let outcome = |judged: Judged| {
             let effect = match judged.work {
                 Work::Nothing => Effect::Nothing,
                 Work::Begin(boundary) => Effect::Begin(boundary),
                 Work::Park(record, class, error) => Effect::Park(DeadLetter::of_row(record, class, error)),
-                Work::Select(record, change) => {
-                    let error = failed.remove(&n);
-                    let (before, after) = results.remove(&n).unwrap_or_default();
-                    match (unreadable.remove(&n), error) {
-                        (Some(error), _) => Effect::Park(DeadLetter::of_row(record, "row", error)),
-                        (None, Some(error)) if self.policy != Policy::Boundaries => Effect::Park(DeadLetter::of_row(record, "row", error)),
-                        (None, error) => Effect::Rows(record, change, before, after, error),
-                    }
-                }
+                Work::Select(record, change) => self.effect(record, change, computed.next().unwrap_or_default()),
             };
             Outcome { partition: judged.partition, from: judged.from, progress: judged.progress, run_ended: judged.run_ended, effect }
         };
-        judged.into_iter().enumerate().map(outcome).collect()
+        judged.into_iter().map(outcome).collect()
+    }
+
+    fn effect(&self, record: Record, change: Box<Change>, computed: Computed) -> Effect {
+        match computed {
+            Computed { unreadable: Some(error), .. } => Effect::Park(DeadLetter::of_row(record, "row", error)),
+            Computed { failed: Some(error), .. } if self.policy != Policy::Boundaries => {
+                Effect::Park(DeadLetter::of_row(record, "row", error))
+            }
+            Computed { before, after, failed, .. } => Effect::Rows(record, change, before, after, failed),
+        }
+    }
+
+    /// The result rows of each change, in order. Takes the rows out of the changes.
+    pub async fn compute<'a>(&self, changes: impl Iterator<Item = &'a mut Change>) -> Vec<Computed> {
+        self.join_and_evaluate(Sides::of(changes)).await
+    }
+
+    async fn join_and_evaluate(&self, Sides { mut before, mut after, mut computed }: Sides) -> Vec<Computed> {
+        for lookup in 0..self.plan.lookups.len() {
+            self.join(lookup, &mut before, &mut after, &mut computed).await;
+        }
+        for (rows, is_after) in [(&before, false), (&after, true)] {
+            for row in rows.iter().filter(|row| !row.failed) {
+                let of = &mut computed[row.change];
+                match self.plan.evaluate(&row.source, &row.found) {
+                    Ok(result) if is_after => of.after = result,
+                    Ok(result) => of.before = result,
+                    Err(error) => {
+                        of.failed.get_or_insert(error);
+                    }
+                }
+            }
+        }
+        computed
     }
 
     /// Gives every row its row of one lookup table.
-    async fn join(&self, lookup: usize, before: &mut [InFlight], after: &mut [InFlight], failed: &mut HashMap<usize, RowError>) {
+    async fn join(&self, lookup: usize, before: &mut [InFlight], after: &mut [InFlight], computed: &mut [Computed]) {
         let mut keys: Vec<Option<LookupKey>> = Vec::with_capacity(before.len() + after.len());
         for row in before.iter_mut().chain(after.iter_mut()) {
             let key = if row.failed { Ok(None) } else { self.plan.lookup_key(lookup, &row.source, &row.found) };
             keys.push(key.unwrap_or_else(|error| {
                 row.failed = true;
-                failed.entry(row.judged).or_insert(error);
+                computed[row.change].failed.get_or_insert(error);
                 None
             }));
         }
@@ -171,7 +210,7 @@ impl Select {
                 Some(Ok(found)) => found.clone(),
                 Some(Err(error)) => {
                     row.failed = true;
-                    failed.entry(row.judged).or_insert_with(|| error.clone());
+                    computed[row.change].failed.get_or_insert_with(|| error.clone());
                     None
                 }
                 None => None,

@@ -11,11 +11,14 @@
 
 mod cache;
 
+mod given;
+
 mod postgres;
 
 mod tail;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use highwater_sql::{LookupKey, LookupRow, Plan, RowError, Value};
@@ -25,6 +28,7 @@ use crate::metrics::Metrics;
 use cache::{Cache, Limits};
 use postgres::Loader;
 
+pub use given::{Given, JsonRow};
 pub use tail::Tail;
 
 /// Bytes of cached rows of one pipeline, divided among its lookups.
@@ -40,6 +44,28 @@ const LOADS_MAX: usize = 4;
 
 /// What a key stands for: a row, none, or one that the engine cannot read (a dead letter for whoever needs it).
 pub type Found = Result<Option<LookupRow>, RowError>;
+
+/// Where lookup rows come from.
+#[derive(Debug)]
+pub enum Rows {
+    /// Cache and database.
+    Live(Arc<Lookups>),
+    /// Rows that were given beforehand, and no others.
+    Given(Given),
+}
+
+impl Rows {
+    /// The rows of these keys, as [`Lookups::fetch`].
+    ///
+    /// # Errors
+    /// `Retry` while Postgres does not answer and not all keys are cached.
+    pub async fn fetch(&self, lookup: usize, keys: &[LookupKey]) -> Result<HashMap<LookupKey, Found>, Error> {
+        match self {
+            Self::Live(lookups) => lookups.fetch(lookup, keys).await,
+            Self::Given(given) => Ok(given.fetch(lookup, keys)),
+        }
+    }
+}
 
 /// The lookups of one pipeline, shared by its lanes.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ use crate::config::{PipelineConfig, Problem, SinkConfig};
 use crate::dead_letter::DeadLetters;
 use crate::decode::RecordDecoder;
 use crate::lane::{Lane, Parts, Select};
-use crate::lookup::{Lookups, Tail};
+use crate::lookup::{Lookups, Rows, Tail};
 use crate::metrics::{LaneMetrics, Metrics};
 use crate::sink::ranking::{Ranking, RankingConfig};
 use crate::sink::webhook::{Place, Webhook, WebhookConfig};
@@ -76,7 +76,7 @@ impl Pipeline<'_> {
             let metrics = Arc::new(LaneMetrics::new(self.metrics.clone(), &config.name, name));
             let select = Select {
                 plan: self.plan.clone(),
-                lookups: lookups.clone(),
+                lookups: Rows::Live(lookups.clone()),
                 witness: self.witness.clone(),
                 shared: Handle::current(),
                 metrics: metrics.clone(),

@@ -50,7 +50,7 @@ const SUPPORTED: &str = "supported are boolean, smallint, integer, bigint, real,
                          date, time, timetz, timestamp, timestamptz, interval, json, jsonb, bytea, inet, their arrays, and the \
                          enumerations of the tables' columns";
 
-pub(super) fn resolve(name: &TypeName, catalog: &Catalog) -> Result<Type, SelectError> {
+pub(crate) fn resolve(name: &TypeName, catalog: &Catalog) -> Result<Type, SelectError> {
     let element = base(name, catalog)?;
     Ok(if name.array { Type::Array(Box::new(element)) } else { element })
 }

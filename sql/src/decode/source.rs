@@ -3,7 +3,10 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, Visitor};
+use serde::de::{self, DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::column::unquote;
 
 /// Which records of a snapshot this is (`source.snapshot`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -147,7 +150,7 @@ impl<'de> Visitor<'de> for SourceSeed<'_> {
                 Field::Table => {
                     parts.table = Some(map.next_value_seed(Text(|t: &str| Ok(share(t, shared.map(|n| &n.table)))))?);
                 }
-                Field::Sequence => parts.sequence = map.next_value_seed(OptionalText(parse_sequence))?,
+                Field::Sequence => parts.sequence = raw_sequence(map.next_value()?).map_err(A::Error::custom)?,
                 Field::Lsn => parts.lsn = map.next_value()?,
                 Field::TxId => parts.tx_id = map.next_value()?,
                 Field::TsUs => parts.ts_us = map.next_value()?,
@@ -164,6 +167,28 @@ impl<'de> Visitor<'de> for SourceSeed<'_> {
 
 fn share(text: &str, known: Option<&Arc<str>>) -> Arc<str> {
     known.filter(|k| ***k == *text).map_or_else(|| Arc::from(text), Arc::clone)
+}
+
+/// The JSON string as it stands in the record. Its escapes are all before quotes; taking them out here costs nothing, while the JSON
+/// parser would allocate.
+fn raw_sequence(json: &RawValue) -> Result<Option<(Option<u64>, u64)>, String> {
+    match json.get() {
+        "null" => Ok(None),
+        json => match escaped_sequence(json) {
+            Some(sequence) => Ok(Some(sequence)),
+            None => parse_sequence(&unquote(json).map_err(|error| error.to_string())?).map(Some),
+        },
+    }
+}
+
+/// `"[\"51287936\",\"51288304\"]"` or `"[null,\"51288304\"]"`.
+fn escaped_sequence(json: &str) -> Option<(Option<u64>, u64)> {
+    let (first, second) = json.strip_prefix("\"[")?.strip_suffix("]\"")?.split_once(',')?;
+    let number = |text: &str| {
+        let digits = text.strip_prefix("\\\"")?.strip_suffix("\\\"")?;
+        if digits.starts_with('+') { None } else { digits.parse().ok() }
+    };
+    Some((if first == "null" { None } else { Some(number(first)?) }, number(second)?))
 }
 
 /// `["last commit LSN","event LSN"]`, a JSON array inside a string; the first may be null.

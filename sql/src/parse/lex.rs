@@ -48,10 +48,15 @@ pub(super) fn syntax(at: usize, message: impl Into<String>) -> SelectError {
 
 /// All tokens of `sql`; the last one is [`Token::End`].
 pub(super) fn tokens(sql: &str) -> Result<Vec<Lexeme>, SelectError> {
-    if sql.len() > SELECT_BYTES_MAX {
+    tokens_within(sql, SELECT_BYTES_MAX, "the SELECT")
+}
+
+/// The same of a text with a limit of its own.
+pub(super) fn tokens_within(sql: &str, bytes_max: usize, what: &str) -> Result<Vec<Lexeme>, SelectError> {
+    if sql.len() > bytes_max {
         return Err(SelectError {
             sqlstate: "54000",
-            message: format!("the SELECT is longer than {SELECT_BYTES_MAX} bytes"),
+            message: format!("{what} is longer than {bytes_max} bytes"),
             position: None,
             hint: None,
         });

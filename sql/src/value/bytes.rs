@@ -1,18 +1,21 @@
 //! Text of `bytea` and `uuid`.
 
-use std::fmt::Write as _;
-
 use crate::error::RowError;
+
+/// Characters of a uuid's text.
+const UUID_CHARS: usize = 36;
 
 /// `\xdeadbeef` (`bytea_output = hex`).
 pub(super) fn push_bytea(out: &mut String, bytes: &[u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     out.reserve(2 + 2 * bytes.len());
     out.push_str("\\x");
-    for byte in bytes {
-        out.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        out.push(char::from(DIGITS[usize::from(byte & 15)]));
-    }
+    bytes.iter().for_each(|byte| push_hex(out, *byte));
+}
+
+fn push_hex(out: &mut String, byte: u8) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    out.push(char::from(DIGITS[usize::from(byte >> 4)]));
+    out.push(char::from(DIGITS[usize::from(byte & 15)]));
 }
 
 /// `byteain`: the hex form, with white space between its pairs, or the escape form.
@@ -71,12 +74,12 @@ fn parse_escaped(text: &str) -> Result<Vec<u8>, RowError> {
 
 /// `00000000-0000-4000-8000-000000000001`.
 pub(super) fn push_uuid(out: &mut String, uuid: &[u8; 16]) {
+    out.reserve_exact(UUID_CHARS);
     for (i, byte) in uuid.iter().enumerate() {
         if matches!(i, 4 | 6 | 8 | 10) {
             out.push('-');
         }
-        // Writing to a String cannot fail.
-        let _ = write!(out, "{byte:02x}");
+        push_hex(out, *byte);
     }
 }
 
