@@ -147,7 +147,8 @@ impl Checker<'_> {
 
     /// The collation that orders values of these types: strings within jsonb are ordered as the database orders text.
     pub fn order_of(&self, types: &[Type], collation: Collation) -> Collation {
-        if types.iter().any(|ty| innermost(ty) == &Type::Jsonb) { self.default_collation() } else { collation }
+        let of_database = collation == Collation::Default || types.iter().any(|ty| innermost(ty) == &Type::Jsonb);
+        if of_database { self.default_collation() } else { collation }
     }
 
     fn apply(&mut self, at: usize, what: &str, function: &'static Function, arguments: Vec<Typed>) -> Result<Typed, SelectError> {
@@ -170,11 +171,7 @@ impl Checker<'_> {
             return Err(refusal("42883", at, format!("could not identify an equality operator for type {}", shown(innermost(ty)))));
         }
         let result = result_type(function, &types);
-        let collation = match collation {
-            Collation::C if super::has_collation(&result) && !types.iter().any(super::has_collation) => self.default_collation(),
-            _ if !super::has_collation(&result) => Collation::C,
-            other => other,
-        };
+        let collation = if super::has_collation(&result) { collation } else { Collation::C };
         let mut node = node(at, function, arguments)?;
         if function.stable {
             node = node.stable();
@@ -313,7 +310,7 @@ fn result_type(function: &Function, types: &[Type]) -> Type {
 /// The arguments as the function declares them, and the collation they have together.
 fn convert(at: usize, function: &Function, arguments: Vec<Typed>) -> Result<(Vec<Typed>, Collation), SelectError> {
     let types: Vec<Type> = arguments.iter().map(|a| a.ty.clone()).collect();
-    let mut collation = Collation::C;
+    let mut collation = Collation::Default;
     let mut converted = Vec::with_capacity(arguments.len());
     for (index, argument) in arguments.into_iter().enumerate() {
         let wanted = declared(function, index, &types);

@@ -284,11 +284,7 @@ impl Checker<'_> {
             return Ok(Typed::new(Node::Array(nodes), ty.clone(), at));
         }
         let operand = self.expression(operand)?;
-        let collation = match &operand.collation {
-            Collation::C if super::has_collation(ty) && !super::has_collation(&operand.ty) => self.default_collation(),
-            other => other.clone(),
-        };
-        Ok(operand.explicitly(ty, at)?.collated(if super::has_collation(ty) { collation } else { Collation::C }))
+        operand.explicitly(ty, at)
     }
 
     fn collate(&mut self, at: usize, operand: &Expr, collation: &str) -> Result<Typed, SelectError> {
@@ -378,7 +374,7 @@ pub(super) fn unify(list: Vec<Typed>, place: &str) -> Result<(Vec<Node>, Type, C
     let references: Vec<&Type> = types.iter().collect();
     let common = common_modifiers(common, &references);
     let mut nodes = Vec::with_capacity(list.len());
-    let mut collation = Collation::C;
+    let mut collation = Collation::Default;
     for item in list {
         let item = item.into_common(&common, place)?;
         collation = collation.with(item.collation);

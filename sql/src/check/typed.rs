@@ -16,6 +16,8 @@ pub(super) enum Collation {
     ExplicitC,
     /// Another one, of this column (or of the database).
     Other(String),
+    /// The database's, as of text that comes from no column: it gives way to that of a column.
+    Default,
 }
 
 impl Collation {
@@ -23,7 +25,7 @@ impl Collation {
     pub fn with(self, other: Self) -> Self {
         match (self, other) {
             (Self::ExplicitC, _) | (_, Self::ExplicitC) => Self::ExplicitC,
-            (Self::C, other) => other,
+            (Self::Default | Self::C, other) if other != Self::Default => other,
             (other, _) => other,
         }
     }
@@ -39,7 +41,8 @@ pub(super) struct Typed {
 
 impl Typed {
     pub fn new(node: Node, ty: Type, at: usize) -> Self {
-        Self { node: node.folded(), ty, at, collation: Collation::C }
+        let collation = if ty == Type::Unknown || super::has_collation(&ty) { Collation::Default } else { Collation::C };
+        Self { node: node.folded(), ty, at, collation }
     }
 
     pub fn collated(mut self, collation: Collation) -> Self {
@@ -49,7 +52,17 @@ impl Typed {
 
     /// The same expression with another program over it.
     fn become_type(self, ty: Type, node: impl FnOnce(Node) -> Node) -> Self {
-        Self { node: node(self.node).folded(), ty, at: self.at, collation: self.collation }
+        let collation = self.collation_as(&ty);
+        Self { node: node(self.node).folded(), ty, at: self.at, collation }
+    }
+
+    /// The collation once it is of this type: text made of what has none is of the database's.
+    fn collation_as(&self, ty: &Type) -> Collation {
+        match (super::has_collation(ty), self.ty == Type::Unknown || super::has_collation(&self.ty)) {
+            (false, _) => Collation::C,
+            (true, false) => Collation::Default,
+            (true, true) => self.collation.clone(),
+        }
     }
 
     /// The text of a constant whose type is unknown; `None` within for NULL.
@@ -108,7 +121,7 @@ impl Typed {
             if from_base == Base::Enum && to_base == Base::Enum {
                 return Ok(None);
             }
-            let from = self.ty.clone();
+            let (from, collation) = (self.ty.clone(), self.collation_as(to));
             let Some(conversion) = rule(from_base, to_base) else { return Ok(None) };
             let node = match conversion {
                 Conversion::Same => self.node,
@@ -117,7 +130,7 @@ impl Typed {
                 Conversion::Input | Conversion::Elements => Node::Input(Box::new((to.clone(), self.node))),
             };
             let node = if is_stable(from_base, to_base) { node.stable() } else { node };
-            return Ok(Some(Self { node: node.folded(), ty: to.clone(), ..self }));
+            return Ok(Some(Self { node: node.folded(), ty: to.clone(), at: self.at, collation }));
         };
         let Some(conversion) = rule(Base::of(from_element), Base::of(to_element)) else { return Ok(None) };
         let parts = (unmodified(from_element), unmodified(to_element));

@@ -268,7 +268,7 @@ fn an_unknown_column_comes_with_a_suggestion() {
 fn other_collations_only_where_they_do_not_matter() {
     let mut word = column("word", Type::Text);
     word.collation_is_c = false;
-    let columns = vec![word, column("document", Type::Jsonb)];
+    let columns = vec![word, column("plain", Type::Text), column("document", Type::Jsonb)];
     let catalog = Catalog { tables: vec![table("public", "t", columns, &[])], default_collation_is_c: false };
     for fine in [
         "word = 'a'",
@@ -278,6 +278,10 @@ fn other_collations_only_where_they_do_not_matter() {
         "word || 'x'",
         "word COLLATE \"C\" < 'a'",
         "lower(word COLLATE \"C\")",
+        "lower(plain)",
+        "lower(plain || 'x')",
+        "'a' < plain",
+        "lower((document ->> 'a') COLLATE \"C\")",
         "word IS NULL",
         "CASE word WHEN 'a' THEN 1 END",
         "coalesce(word, 'x')",
@@ -295,6 +299,14 @@ fn other_collations_only_where_they_do_not_matter() {
         "greatest(word, 'a')",
         "lower(coalesce(word, 'x'))",
         "lower(1::text)",
+        "lower('Ä')",
+        "lower(1 || 'x')",
+        "lower(document ->> 'a')",
+        "upper(coalesce(document ->> 'a', 'x'))",
+        "document ->> 'a' < 'x'",
+        "document ->> 'a' ILIKE 'x'",
+        "greatest('a', 'b')",
+        "lower(concat(document ->> 'a', 1))",
         "document < '{}'",
         "document BETWEEN '{}' AND '[]'",
         "greatest(document, '{}')",
