@@ -5,6 +5,8 @@
 #   ./test_pipeline.sh --unit      what needs no stack: format, lints, scripts, unit tests
 #   ./test_pipeline.sh --quick     the same, and the first end-to-end test
 #   ./test_pipeline.sh --latency   the latency table alone
+#   ./test_pipeline.sh --faults [NAME...] [--seeds N]   the scenarios of faults (those whose names hold one of these), N seeds each (1), and the
+#                                  table of what they came to; `--faults mutations` shows that they can fail
 #   ./test_pipeline.sh --fuzz [M]  the fuzz targets with cargo-fuzz, M minutes each (5); installs cargo-fuzz when it is missing
 #   ./test_pipeline.sh NAME...     the integration tests whose names hold one of these
 #
@@ -27,13 +29,29 @@ shellcheck            command -v shellcheck
 "
 INFRASTRUCTURE=(postgres kafka redis connect)
 FIRST_TEST=the_shipped_select_is_exact_through_kills_of_connect_and_an_engine
+FAULTS_SHORT=(an_engine_dies_at_each_point a_call_comes_late redis_is_killed connect_is_killed the_receiver_is_killed no_release_has_faults)
+FAULT_SEEDS=1
 LATENCY_SECONDS=${LATENCY_SECONDS:-20}
 LOGS=$ROOT/.local/test-logs
 passed=0 failed=0
 
 case ${1:-} in
   -h | --help) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0" && exit ;;
-  --unit | --quick | --latency) (($# == 1)) || die "usage: ./test_pipeline.sh [--quick | --unit | --latency | --fuzz [MINUTES] | NAME...]" ;;
+  --unit | --quick | --latency) (($# == 1)) || die "usage: ./test_pipeline.sh [--quick | --unit | --latency | --faults [NAME...] | --fuzz [MINUTES] | NAME...]" ;;
+  --faults)
+    wanted=() FAULT_SEEDS=1
+    for ((n = 2; n <= $#; n++)); do
+      case ${!n} in
+        --seeds)
+          n=$((n + 1))
+          FAULT_SEEDS=${!n:-}
+          [[ $FAULT_SEEDS =~ ^[1-9][0-9]*$ ]] || die "--seeds wants a number"
+          ;;
+        -*) die "usage: ./test_pipeline.sh --faults [NAME...] [--seeds N]" ;;
+        *) wanted+=("${!n}") ;;
+      esac
+    done
+    ;;
   --fuzz) [[ $# -le 2 && ${2:-5} =~ ^[1-9][0-9]*$ ]] || die "usage: ./test_pipeline.sh --fuzz [MINUTES]" ;;
   -*) die "usage: ./test_pipeline.sh [--quick | --unit | --latency | --fuzz [MINUTES] | NAME...]" ;;
 esac
@@ -101,13 +119,38 @@ programs_and_stack() {
   stack_in_use=yes
   ./stack.sh reset >"$LOGS/stack-reset.log" 2>&1 8>&- # of a run that was cut off
   part "build" cargo build --release --locked --package highwater --package webhook-receiver --package datagen
+  [[ -z ${with_faults:-} ]] || part "build with faults" build_with_faults
   part "stack" ./stack.sh up "${INFRASTRUCTURE[@]}"
   # shellcheck source=/dev/null
   source <(./stack.sh env)
 }
 
+# The engine with the faults that tests choose, beside the one without: see src/faults.rs.
+build_with_faults() {
+  local programs=${CARGO_TARGET_DIR:-target}/release
+  mkdir -p .local/faults &&
+    mv "$programs/highwater" .local/faults/without &&
+    cargo build --release --locked --package highwater --features faults &&
+    mv "$programs/highwater" .local/faults/highwater
+  local status=$?
+  mv .local/faults/without "$programs/highwater" || return
+  return $status
+}
+
 integration() { # [NAME...]
-  part "integration tests" cargo test --locked --package highwater --test main -- --ignored --test-threads=1 "$@"
+  part "integration tests" cargo test --locked --package highwater --test main -- --ignored --test-threads=1 --skip faults:: "$@"
+}
+
+# Every run of a scenario is a line of figures; the table comes last.
+faults() { # NAME...
+  rm -f "$LOGS/faults.tsv"
+  part "faults" env HIGHWATER_FAULT_SEEDS="$FAULT_SEEDS" \
+    cargo test --locked --package highwater --test main -- --ignored --test-threads=1 --nocapture "$@"
+  [[ -f $LOGS/faults.tsv ]] || return 0
+  echo
+  awk -F '\t' 'BEGIN { form = "%-24s %5s %8s %8s %9s %6s %11s %8s %9s\n"
+      printf form, "scenario", "seed", "changes", "records", "delivered", "again", "recovery/s", "gap/s", "peak/MiB" }
+    { printf form, $1, $2, $3, $4, $5, $6, $7, $8, $9 }' "$LOGS/faults.tsv"
 }
 
 latency() {
@@ -165,10 +208,22 @@ case ${1:-} in
     programs_and_stack
     latency
     ;;
+  --faults)
+    with_faults=yes
+    programs_and_stack
+    # Mutations only when asked for: each waits for a scenario to fail.
+    if ((${#wanted[@]})); then
+      faults "${wanted[@]}"
+    else
+      faults faults:: --skip faults::mutations::without
+    fi
+    ;;
   "")
+    with_faults=yes
     without_stack
     programs_and_stack
     integration
+    faults "${FAULTS_SHORT[@]}"
     latency
     ;;
   *)

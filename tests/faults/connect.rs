@@ -74,3 +74,19 @@ async fn postgres_is_killed() {
         trial.finish().await;
     }
 }
+
+/// Changes that no record tells about, and then a second snapshot, with transactions open while its slot is created.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+#[ignore = "needs the test stack: ./test_pipeline.sh --faults"]
+async fn a_connector_is_made_anew() {
+    for seed in seeds() {
+        let mut trial = Trial::begin("connector anew", seed, scenario::engagement(&format!("anew{seed}")), 2).await;
+        for _ in 0..2 {
+            trial.stage.connector.delete_wholly(&trial.stage.database).await;
+            trial.pause(500, 2_000).await;
+            trial.stage.connector.create().await;
+            trial.pause(2_000, 4_000).await;
+        }
+        trial.finish_ranking().await;
+    }
+}

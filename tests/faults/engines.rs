@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::{Trial, seeds};
+use super::{Trial, seeds, signal};
 use crate::support::{eventually, scenario, seconds};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
@@ -38,8 +38,7 @@ async fn an_engine_dies_at_each_point_of_a_call() {
                 "rebuild" => replay(&trial),
                 "drain" => {
                     trial.stage.wait_ready().await;
-                    let pid = trial.stage.engines[0].pid().to_string();
-                    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+                    signal(trial.stage.engines[0].pid(), "-TERM");
                 }
                 _ => {}
             }
@@ -65,14 +64,11 @@ fn replay(trial: &Trial) {
 async fn a_zombie_comes_back() {
     for seed in seeds() {
         let mut trial = Trial::begin("zombie", seed, scenario::engagement(&format!("zombie{seed}")), 2).await;
-        let pid = trial.stage.engines[0].pid().to_string();
-        let signal = |name: &str| assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
         let moved = async |trial: &Trial| trial.stage.engines[0].metric("highwater_progress_moved_total", &[]).await;
-        // Several times, so that one of them stops it between reading and writing.
-        signal("-STOP");
+        signal(trial.stage.engines[0].pid(), "-STOP");
         // Longer than the group waits for it.
         tokio::time::sleep(seconds(10)).await;
-        signal("-CONT");
+        signal(trial.stage.engines[0].pid(), "-CONT");
         trial.heal();
         trial.note(&format!("refused: {}", moved(&trial).await));
         trial.finish().await;

@@ -2,7 +2,7 @@
 
 use ::redis::aio::MultiplexedConnection;
 
-use super::{Trial, seeds};
+use super::{Trial, seeds, signal};
 use crate::support::{scenario, seconds};
 
 async fn connect(trial: &Trial) -> MultiplexedConnection {
@@ -91,6 +91,22 @@ async fn redis_is_away_and_then_slow() {
             run(&mut connection, &["CLIENT", "PAUSE", "500", "ALL"]).await;
             trial.pause(550, 700).await;
         }
+        trial.finish().await;
+    }
+}
+
+/// A batch waits in Redis' own queue while its engine is thought dead and another one goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+#[ignore = "needs the test stack: ./test_pipeline.sh --faults"]
+async fn a_call_comes_late() {
+    for seed in seeds() {
+        let mut trial = Trial::begin("late call", seed, scenario::engagement(&format!("late{seed}")), 2).await;
+        run(&mut connect(&trial).await, &["CLIENT", "PAUSE", "16000", "WRITE"]).await;
+        trial.pause(400, 900).await;
+        signal(trial.stage.engines[0].pid(), "-STOP");
+        // The other one was given its partitions and has read the progress before the writes come through.
+        tokio::time::sleep(seconds(18)).await;
+        signal(trial.stage.engines[0].pid(), "-CONT");
         trial.finish().await;
     }
 }
