@@ -37,6 +37,14 @@ enum Command {
     },
     /// Run a pipeline's SELECT over records from a file, without any server: for tests of a pipeline.
     Eval(Eval),
+    /// Compare a live ranking with SQL: exit code 0 when every member is equal, 1 with those that go on differing.
+    Verify {
+        /// Pipeline file.
+        pipeline: PathBuf,
+        /// The ranking's name in the file; `ranking` if it has none.
+        #[arg(long, default_value = "ranking")]
+        sink: String,
+    },
     /// Begin a ranking anew from what the topic still holds; running engines follow, readers see the old one until the new one is complete.
     Replay {
         /// Pipeline file.
@@ -99,6 +107,7 @@ fn main() -> ExitCode {
     let code = match Arguments::parse().command {
         Command::Check { pipelines } => runtime.block_on(check_all(&pipelines)),
         Command::Eval(arguments) => runtime.block_on(evaluate(arguments)),
+        Command::Verify { pipeline, sink } => runtime.block_on(verify(pipeline, &sink)),
         Command::Replay { pipeline, sink } => runtime.block_on(replay(pipeline, &sink)),
         Command::Run(arguments) => runtime.block_on(run(arguments)),
     };
@@ -140,6 +149,27 @@ async fn evaluate(Eval { pipeline, schema, records, lookup: lookups, expect }: E
             ExitCode::from(2)
         }
     }
+}
+
+async fn verify(path: PathBuf, sink: &str) -> ExitCode {
+    let configs = match load(&[path]) {
+        Ok(configs) => configs,
+        Err(code) => return code,
+    };
+    let mut differ = false;
+    for config in &configs {
+        let found = match pipeline::verify(config, sink).await {
+            Ok(found) => found,
+            Err(error) => {
+                eprintln!("error: {error}");
+                return ExitCode::from(error.exit_code());
+            }
+        };
+        let name = format!("{}/{sink}", config.name);
+        print!("{}", found.render(&name));
+        differ |= !found.differ.is_empty();
+    }
+    ExitCode::from(u8::from(differ))
 }
 
 async fn replay(path: PathBuf, sink: &str) -> ExitCode {

@@ -18,11 +18,13 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::backoff::Backoff;
+use crate::catalog::Database;
 use crate::check::{self, State};
 use crate::config::{PipelineConfig, SinkConfig};
 use crate::http::{self, Status};
 use crate::metrics::{LaneMetrics, Metrics};
 use crate::sink::ranking::Ranking;
+use crate::sink::ranking::verify::Verified;
 use crate::source::topic::KafkaLog;
 use lanes::{Ended, Pipeline, Started, group, lines};
 
@@ -191,9 +193,23 @@ async fn all_ended(lanes: Vec<Ended>) {
 
 /// Begins a ranking anew. Engines that run find that the progress moved, and build the new epoch.
 pub async fn replay(config: &PipelineConfig, sink: &str) -> Result<(), Error> {
+    let (ranking, _) = ranking(config, sink).await?;
+    ranking.replay().await.map_err(|e| Error::Start(config.name.clone(), e.to_string()))
+}
+
+/// Compares a ranking with SQL.
+pub async fn verify(config: &PipelineConfig, sink: &str) -> Result<Verified, Error> {
+    let refused = |reason: String| Error::Start(config.name.clone(), reason);
+    let (ranking, key) = ranking(config, sink).await?;
+    let database = Database::new(&config.source.postgres).map_err(|e| refused(e.to_string()))?;
+    ranking.verify(key, &config.select.sql, database).await.map_err(|e| refused(e.to_string()))
+}
+
+/// A ranking of a pipeline whose check is fine, and its key; for commands beside the engines.
+async fn ranking<'c>(config: &'c PipelineConfig, sink: &str) -> Result<(Ranking<KafkaLog>, &'c str), Error> {
     let refused = |reason: String| Error::Start(config.name.clone(), reason);
     let found = config.sinks.iter().find(|s| s.name() == sink);
-    let Some(SinkConfig::RedisRanking(ranking)) = found else {
+    let Some(SinkConfig::RedisRanking(section)) = found else {
         return Err(refused(format!(
             "{sink:?} is not a ranking of this pipeline; a webhook is replayed by resetting the offsets of its consumer group"
         )));
@@ -206,6 +222,6 @@ pub async fn replay(config: &PipelineConfig, sink: &str) -> Result<(), Error> {
     let topic = config.topic(&plan.source.schema, &plan.source.name);
     let log = KafkaLog::open(&config.source.kafka, &group(config, sink), &topic).map_err(|e| refused(e.to_string()))?;
     let lane = Arc::new(LaneMetrics::new(metrics, &config.name, sink));
-    let ranking = Ranking::new(ranking, &plan, &config.select.sql, log, lane).map_err(|problems| refused(lines(&problems)))?;
-    ranking.replay().await.map_err(|e| refused(e.to_string()))
+    let ranking = Ranking::new(section, &plan, &config.select.sql, log, lane).map_err(|problems| refused(lines(&problems)))?;
+    Ok((ranking, &section.key))
 }

@@ -4,6 +4,7 @@
 use std::process::Command;
 
 use crate::support::database::Load;
+use crate::support::stack::program;
 use crate::support::stage::Stage;
 use crate::support::{kafka, scenario, seconds};
 
@@ -143,5 +144,50 @@ async fn what_was_not_acknowledged_is_sent_after_a_kill() {
     // THEN nothing is missing
     stage.wait_ready().await;
     stage.assert_exact().await;
+    stage.strike().await;
+}
+
+/// `highwater verify`: its exit code and what it says.
+fn verify(stage: &Stage) -> (Option<i32>, String) {
+    let command = || Command::new(program("highwater")).arg("verify").arg(&stage.pipeline).output().unwrap();
+    let output = tokio::task::block_in_place(command);
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    (output.status.code(), said)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+#[ignore = "needs the test stack: ./test_pipeline.sh"]
+async fn verify_says_equal_under_load_and_finds_one_wrong_unit() {
+    let mut stage = Stage::set(scenario::engagement("verify")).await;
+    assert_eq!(verify(&stage).0, Some(2), "there is no ranking yet");
+    stage.start_engines(2).await;
+    let (mut writers, written) = stage.write(LOAD);
+    stage.reached(&written, LOAD.changes / 2).await;
+    // WHEN rows go on
+    let (code, said) = verify(&stage);
+    assert!(code == Some(0) && said.contains("equal"), "{said}");
+    while let Some(ended) = writers.join_next().await {
+        ended.unwrap();
+    }
+    stage.write_all(Load { changes: 100, seed: 36, ..LOAD }).await;
+    stage.assert_ranking().await;
+
+    // WHEN one bucket of one member is one unit too much
+    let mut redis = redis::Client::open(stage.stack.redis.as_str()).unwrap().get_multiplexed_async_connection().await.unwrap();
+    let key = &stage.scenario.ranking.as_ref().unwrap().key;
+    let letter: String = redis::cmd("HGET").arg(format!("{{{key}}}:state")).arg("served").query_async(&mut redis).await.unwrap();
+    let buckets = format!("{{{key}}}:{letter}:buckets");
+    let all: std::collections::BTreeMap<String, String> = redis::cmd("HGETALL").arg(&buckets).query_async(&mut redis).await.unwrap();
+    // Not of the oldest ones, which expire while this goes on, nor of those ahead.
+    let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
+    let bucket = |field: &str| field.split(':').next().unwrap().parse::<i64>().unwrap();
+    let (field, sum) = all.iter().rev().find(|(field, _)| bucket(field) < now_ms - 2_000).unwrap();
+    let (amount, rows) = sum.split_once(' ').unwrap();
+    let wrong = format!("{} {rows}", amount.parse::<i64>().unwrap() + 1);
+    let _: i64 = redis::cmd("HSET").arg(&buckets).arg(field).arg(wrong).query_async(&mut redis).await.unwrap();
+    // THEN it names that member and no other
+    let (code, said) = verify(&stage);
+    let member = field.split_once(':').unwrap().1;
+    assert!(code == Some(1) && said.contains("1 of ") && said.contains(member) && said.contains(" +1 "), "{member}: {said}");
     stage.strike().await;
 }

@@ -20,6 +20,8 @@ mod payload;
 
 mod server;
 
+pub mod verify;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -30,6 +32,7 @@ use tracing::info;
 pub use config::RankingConfig;
 pub use payload::Payload;
 
+use crate::catalog::Database;
 use crate::config::{Problem, SecretUrl};
 use crate::faults::{Point, Protection, holds, reach};
 use crate::metrics::LaneMetrics;
@@ -40,6 +43,7 @@ use config::Layout;
 use epoch::{Decision, Reason};
 use function::{Done, Epoch, Functions, Identity, Reply, Role, State};
 use server::Session;
+use verify::{Verified, Verifier};
 
 /// How often the epoch may be another one while it is being adopted, before the lane waits a while.
 const ADOPT_TRIES_MAX: usize = 8;
@@ -103,6 +107,12 @@ impl<L: Log> Ranking<L> {
         let topic = self.log.id().await.map_err(unanswered)?;
         let boundary = epoch::carried(state_epoch(&state), &topic);
         if self.begin_epoch(session, &state, topic, boundary, Reason::Replay).await? { Ok(()) } else { Err(Error::Moved) }
+    }
+
+    /// Compares what is served with what SQL says, without changing anything: what `highwater verify` does.
+    pub async fn verify(&self, key: &str, sql: &str, database: Database) -> Result<Verified, verify::Failure> {
+        let session = Session::open(&self.url, true).await?;
+        Verifier { session, key, layout: &self.layout, database, sql }.verify().await
     }
 
     /// Begins an epoch if the state is still this one. False: it is not, and somebody else's is to be adopted.

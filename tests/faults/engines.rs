@@ -152,8 +152,10 @@ async fn the_clocks_of_engines_decide_nothing() {
         let mut trial = Trial::begin("engine clocks", seed, scenario::engagement(&format!("clocks{seed}")), 1).await;
         // As far as a receiver takes signatures.
         for clock in ["clock=-290", "clock=290"] {
-            clock.clone_into(&mut trial.stage.faults);
+            let of_all = trial.stage.faults.clone();
+            trial.stage.faults = format!("{of_all} {clock}");
             trial.stage.start_engine();
+            trial.stage.faults = of_all;
             trial.pause(1_000, 3_000).await;
         }
         // The one with the right time leaves.

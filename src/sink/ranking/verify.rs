@@ -1,0 +1,190 @@
+//! Whether a ranking that is live says what SQL says.
+//!
+//! Compared are rows of a closed stretch of the window: from its start to the last bucket that has begun, amounts and counts of rows by member, in
+//! units of 10^-scale. Both sides change while they are read, and the ranking is milliseconds behind: what differs is looked at again, and only what
+//! goes on differing counts. Nothing is written to either side.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use redis::cmd;
+use sqlx::{AssertSqlSafe, Row as _};
+
+use super::config::Layout;
+use super::server::Session;
+use crate::catalog::{self, Database};
+use crate::sink::Error;
+use crate::sink::webhook::time::rfc3339;
+
+/// How often a difference is looked at again.
+const LOOKS_MAX: usize = 6;
+/// Members that differ and are shown.
+const SHOWN_MAX: usize = 50;
+/// How long between two looks.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The served epoch's floor, its buckets, and the server's time; nothing without an epoch. KEYS: the public key's internal `state`.
+const READ: &str = r"
+local letter = redis.call('HGET', KEYS[1], 'served')
+if not letter then return {} end
+local epoch = string.sub(KEYS[1], 1, -6) .. letter
+return {redis.call('HGET', epoch, 'fingerprint'), redis.call('HGET', epoch, 'floor'), redis.call('TIME')[1],
+  redis.call('HGETALL', epoch .. ':buckets')}";
+
+/// What one member comes to: amount in units of 10^-scale, rows.
+pub type Total = (i128, i64);
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// The stretch, Unix milliseconds: from the first, before the second.
+    pub stretch_ms: (i64, i64),
+    /// Members that were compared.
+    pub members: usize,
+    /// Members that go on differing: what the ranking has, what SQL has.
+    pub differ: BTreeMap<String, (Total, Total)>,
+}
+
+impl Verified {
+    /// For people: one line, then a table of what differs, at most [`SHOWN_MAX`] members of it.
+    pub fn render(&self, name: &str) -> String {
+        let moment = |ms: i64| rfc3339(ms.saturating_mul(1000)).unwrap_or_else(|| ms.to_string());
+        let (from, until) = (moment(self.stretch_ms.0), moment(self.stretch_ms.1));
+        let mut out = format!("{name}: {} of {} members differ, from {from} to {until}\n", self.differ.len(), self.members);
+        if self.differ.is_empty() {
+            return format!("{name}: equal, {} members, from {from} to {until}\n", self.members);
+        }
+        let shown: Vec<_> = self.differ.iter().take(SHOWN_MAX).collect();
+        let width = shown.iter().map(|(member, _)| member.chars().count()).max().unwrap_or(0).max("member".len());
+        let _ = writeln!(
+            out,
+            "{:width$}  {:>20}  {:>20}  {:>16}  {:>12}  {:>12}",
+            "member", "ranking", "SQL", "difference", "rows", "SQL's rows"
+        );
+        for (member, (ranking, table)) in shown {
+            let (amount, expected) = (ranking.0, table.0);
+            let _ = writeln!(
+                out,
+                "{member:width$}  {amount:>20}  {expected:>20}  {:>+16}  {:>12}  {:>12}",
+                amount.saturating_sub(expected),
+                ranking.1,
+                table.1
+            );
+        }
+        if self.differ.len() > SHOWN_MAX {
+            let _ = writeln!(out, "and {} more", self.differ.len() - SHOWN_MAX);
+        }
+        out
+    }
+}
+
+/// Why nothing could be compared.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// Redis.
+    #[error("{0}")]
+    Redis(#[from] Error),
+    /// Postgres.
+    #[error("{0}")]
+    Postgres(#[from] catalog::Error),
+    /// There is no ranking of this pipeline.
+    #[error("{0}")]
+    NoRanking(&'static str),
+}
+
+/// A ranking, and the SELECT it must equal.
+pub struct Verifier<'a> {
+    /// Where the ranking is.
+    pub session: Session,
+    /// The key that users read.
+    pub key: &'a str,
+    /// How rows become amounts.
+    pub layout: &'a Layout,
+    /// Where the rows are.
+    pub database: Database,
+    /// The pipeline's SELECT.
+    pub sql: &'a str,
+}
+
+impl Verifier<'_> {
+    /// Compares until nothing differs, or goes on differing.
+    pub async fn verify(mut self) -> Result<Verified, Failure> {
+        let mut found = self.look().await?;
+        for _ in 1..LOOKS_MAX {
+            if found.differ.is_empty() {
+                break;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+            let again = self.look().await?;
+            let still: BTreeSet<String> = found.differ.into_keys().collect();
+            found = Verified { differ: again.differ.into_iter().filter(|(member, _)| still.contains(member)).collect(), ..again };
+        }
+        self.database.close().await;
+        Ok(found)
+    }
+
+    async fn look(&mut self) -> Result<Verified, Failure> {
+        let (stretch_ms, ranking) = self.ranking().await?;
+        let table = self.table(stretch_ms).await?;
+        let members: BTreeSet<&String> = ranking.keys().chain(table.keys()).collect();
+        let total = |side: &BTreeMap<String, Total>, member: &String| side.get(member).copied().unwrap_or_default();
+        let both = members.iter().map(|member| ((*member).clone(), (total(&ranking, member), total(&table, member))));
+        let differ = both.filter(|(_, (ranking, table))| ranking != table).collect();
+        Ok(Verified { stretch_ms, members: members.len(), differ })
+    }
+
+    /// What the ranking holds of the stretch.
+    async fn ranking(&mut self) -> Result<((i64, i64), BTreeMap<String, Total>), Failure> {
+        type Read = Option<(String, i64, i64, Vec<(String, String)>)>;
+        let mut read = cmd("EVAL_RO");
+        read.arg(READ).arg(1).arg(format!("{{{}}}:state", self.key));
+        let parts: Vec<redis::Value> = self.session.call(&read).await?;
+        let read: Read = if parts.is_empty() { None } else { redis::from_redis_value(redis::Value::Array(parts)).ok() };
+        let (fingerprint, floor_ms, now_seconds, buckets) = read.ok_or(Failure::NoRanking("no ranking is served under this key"))?;
+        if fingerprint != self.layout.fingerprint {
+            return Err(Failure::NoRanking("the served ranking is another pipeline's, or of another version of this one"));
+        }
+        let width_ms = i64::try_from(self.layout.bucket_ms).unwrap_or(i64::MAX);
+        let until_ms = (now_seconds * 1000).div_euclid(width_ms) * width_ms;
+        let mut members: BTreeMap<String, Total> = BTreeMap::new();
+        for (field, sum) in &buckets {
+            let (Some((bucket, member)), Some((amount, rows))) = (field.split_once(':'), sum.split_once(' ')) else { continue };
+            let bucket_ms: i64 = bucket.parse().unwrap_or(i64::MAX);
+            if (floor_ms..until_ms).contains(&bucket_ms) {
+                let total = members.entry(member.to_owned()).or_default();
+                total.0 += amount.parse::<i128>().unwrap_or_default();
+                total.1 += rows.parse::<i64>().unwrap_or_default();
+            }
+        }
+        members.retain(|_, total| *total != (0, 0));
+        Ok(((floor_ms, until_ms), members))
+    }
+
+    /// What the table comes to, by the pipeline's own SELECT.
+    async fn table(&self, (from_ms, until_ms): (i64, i64)) -> Result<BTreeMap<String, Total>, Failure> {
+        let Layout { member, score, time, scale, .. } = self.layout;
+        let (member, score, time) = (quoted(&member.name), quoted(&score.name), quoted(&time.name));
+        let sql = format!(
+            "SELECT q.{member}::text, (sum(round(q.{score}::numeric, {scale})) * 10::numeric ^ {scale})::numeric(1000, 0)::text, count(q.{score})
+             FROM ({}\n) q WHERE q.{member} IS NOT NULL AND q.{score} IS NOT NULL
+               AND q.{time}::timestamptz >= to_timestamp({from_ms} / 1000.0) AND q.{time}::timestamptz < to_timestamp({until_ms} / 1000.0)
+             GROUP BY 1",
+            self.sql.trim().trim_end_matches(';')
+        );
+        let mut connection = self.database.connection().await?;
+        let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut *connection).await.map_err(catalog::Error::from)?;
+        let mut members = BTreeMap::new();
+        for row in rows {
+            let text = |n: usize| row.try_get_unchecked::<String, _>(n).map_err(catalog::Error::from);
+            let amount = text(1)?.parse().unwrap_or(i128::MAX);
+            members.insert(text(0)?, (amount, text(2)?.parse().unwrap_or_default()));
+        }
+        Ok(members)
+    }
+}
+
+/// An identifier in SQL (`quote_ident`).
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
