@@ -14,6 +14,8 @@
 //!
 //! It promises that an entry is durable (acks=all) when [`DeadLetters::write`] returns, which is before progress passes the record.
 
+pub mod list;
+
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -88,6 +90,11 @@ pub struct DeadLetters {
     labels: [String; 2],
 }
 
+/// The topic of one lane.
+pub fn topic(pipeline: &str, sink: &str) -> String {
+    format!("highwater.{pipeline}.{sink}.dead-letters")
+}
+
 /// What is written for one record.
 struct Entry<'a> {
     key: Option<&'a [u8]>,
@@ -110,7 +117,7 @@ impl DeadLetters {
             .set("linger.ms", "1")
             .set("message.timeout.ms", WRITE_TIMEOUT.as_millis().to_string());
         Self {
-            topic: format!("highwater.{pipeline}.{sink}.dead-letters"),
+            topic: topic(pipeline, sink),
             source_topic: source_topic.to_owned(),
             config,
             producer: Mutex::new(None),

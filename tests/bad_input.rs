@@ -1,6 +1,7 @@
 //! Records that can never be delivered: each is parked with its reason and where it was, and nothing else is affected.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -8,6 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::support::database::Load;
 use crate::support::kafka;
 use crate::support::scenario;
+use crate::support::stack::program;
 use crate::support::stage::Stage;
 
 const LOAD: Load = Load { writers: 4, changes: 150, per_second: 200, seed: 11 };
@@ -58,6 +60,17 @@ async fn every_bad_record_is_parked_with_its_reason_and_the_rest_is_exact() {
     }
     let parked = stage.engines[0].metric("highwater_dead_letters_total", &[]).await;
     assert_eq!(parked as usize, 2 * produced.len());
+
+    // AND an operator sees them: all, those of a class, one whole
+    let listed = dead_letters(&stage, &["list"], &[]);
+    assert!(listed.contains(&format!("\n{} parked: ", produced.len())), "{listed}");
+    let of_class = |class: &str| produced.values().filter(|bad| bad.class == class).count();
+    let malformed = dead_letters(&stage, &["list"], &["--reason", "malformed", "--since", "1h", "--limit", "3"]);
+    assert!(malformed.ends_with(&format!("\n{} parked: malformed {}\n", of_class("malformed"), of_class("malformed"))), "{malformed}");
+    assert_eq!(malformed.lines().count(), 1 + 3 + 2, "{malformed}");
+    let ((partition, offset), bad) = produced.iter().find(|(_, bad)| bad.class == "row").unwrap();
+    let shown = dead_letters(&stage, &["show"], &[&format!("{partition}:{offset}")]);
+    assert!(shown.ends_with(&format!("\n{}\n", String::from_utf8_lossy(&bad.value))) && shown.contains(bad.reason), "{shown}");
     stage.strike().await;
 }
 
@@ -93,6 +106,17 @@ async fn ten_megabytes_pass_and_what_does_not_fit_is_parked_as_its_hash() {
         assert!(text.contains(&hash) && text.contains(&value.len().to_string()), "{text}");
     }
     stage.strike().await;
+}
+
+/// What `highwater dead-letters` says about the webhook's.
+fn dead_letters(stage: &Stage, command: &[&str], more: &[&str]) -> String {
+    let run = || {
+        let mut highwater = Command::new(program("highwater"));
+        highwater.arg("dead-letters").args(command).arg(&stage.pipeline).arg("webhook").args(more).output().unwrap()
+    };
+    let output = tokio::task::block_in_place(run);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// The last streamed change of every partition: the bad ones stand at its position, where only their keys are new.
