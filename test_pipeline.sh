@@ -119,22 +119,11 @@ programs_and_stack() {
   stack_in_use=yes
   ./stack.sh reset >"$LOGS/stack-reset.log" 2>&1 8>&- # of a run that was cut off
   part "build" cargo build --release --locked --package highwater --package webhook-receiver --package datagen
-  [[ -z ${with_faults:-} ]] || part "build with faults" build_with_faults
+  [[ -z ${with_faults:-} ]] ||
+    part "build with faults" cargo build --release --locked --package highwater --features faults --bin highwater-faults
   part "stack" ./stack.sh up "${INFRASTRUCTURE[@]}"
   # shellcheck source=/dev/null
   source <(./stack.sh env)
-}
-
-# The engine with the faults that tests choose, beside the one without: see src/faults.rs.
-build_with_faults() {
-  local programs=${CARGO_TARGET_DIR:-target}/release
-  mkdir -p .local/faults &&
-    mv "$programs/highwater" .local/faults/without &&
-    cargo build --release --locked --package highwater --features faults &&
-    mv "$programs/highwater" .local/faults/highwater
-  local status=$?
-  mv .local/faults/without "$programs/highwater" || return
-  return $status
 }
 
 integration() { # [NAME...]
@@ -143,9 +132,15 @@ integration() { # [NAME...]
 
 # Every run of a scenario is a line of figures; the table comes last.
 faults() { # NAME...
+  local known wanted=() name
+  known=$(cargo test -q --locked --package highwater --test main -- --ignored --list | sed -n 's/^\(faults::.*\): test$/\1/p')
+  for name in "$@"; do
+    mapfile -t -O "${#wanted[@]}" wanted < <(grep -F -- "$name" <<<"$known")
+  done
+  ((${#wanted[@]})) || die "no scenario's name holds '$*'; there are:" "$known"
   rm -f "$LOGS/faults.tsv"
   part "faults" env HIGHWATER_FAULT_SEEDS="$FAULT_SEEDS" \
-    cargo test --locked --package highwater --test main -- --ignored --test-threads=1 --nocapture "$@"
+    cargo test --locked --package highwater --test main -- --ignored --test-threads=1 --nocapture --exact "${wanted[@]}"
   [[ -f $LOGS/faults.tsv ]] || return 0
   echo
   awk -F '\t' 'BEGIN { form = "%-24s %5s %8s %8s %9s %6s %11s %8s %9s\n"
@@ -215,7 +210,7 @@ case ${1:-} in
     if ((${#wanted[@]})); then
       faults "${wanted[@]}"
     else
-      faults faults:: --skip faults::mutations::without
+      faults faults::engines faults::redis faults::connect faults::receiver no_release
     fi
     ;;
   "")

@@ -7,7 +7,7 @@
 #[cfg(not(feature = "faults"))]
 use std::time::Duration;
 
-/// A rule without which results go wrong; the test of each fails while it is off.
+/// A rule without which results go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protection {
     /// Redis compares epoch and token before it applies.

@@ -7,6 +7,8 @@
 //! bytes    Change    + rows    Row       durable effect + progress
 //! ```
 
+pub mod cli;
+
 pub mod config;
 
 pub mod pipeline;

@@ -133,7 +133,8 @@ impl Keeper<'_> {
             }
             let _ = end.send(true);
             ended.await;
-            drop(tail);
+            // It joins its thread, which may be waiting for Kafka.
+            let _ = tokio::task::spawn_blocking(move || drop(tail)).await;
         }
         Ok(())
     }
@@ -146,10 +147,12 @@ impl Keeper<'_> {
         let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
         let mut waited_for = String::new();
         loop {
+            // Once it has run, only the tables can have become a contradiction; servers heal within the lanes.
+            let checked = async { if has_run { check::check_tables(config).await } else { check::check(config).await } };
             let report = tokio::select! {
                 biased;
                 _ = shutdown.wait_for(|stop| *stop) => return Ok(None),
-                report = check::check(config) => report,
+                report = checked => report,
             };
             let waits_for = report.waiting_for();
             match (report.state(), &report.plan) {

@@ -188,6 +188,15 @@ async fn verify_says_equal_under_load_and_finds_one_wrong_unit() {
     // THEN it names that member and no other
     let (code, said) = verify(&stage);
     let member = field.split_once(':').unwrap().1;
-    assert!(code == Some(1) && said.contains("1 of ") && said.contains(member) && said.contains(" +1 "), "{member}: {said}");
+    assert!(code == Some(1) && said.contains(": 1 of ") && said.contains(member) && said.contains(" +1 "), "{member}: {said}");
+    // AND what readers see is compared too
+    let right = format!("{amount} {rows}");
+    let _: i64 = redis::cmd("HSET").arg(&buckets).arg(field).arg(right).query_async(&mut redis).await.unwrap();
+    let _: i64 = redis::cmd("ZADD").arg(key).arg(5).arg("nobody").query_async(&mut redis).await.unwrap();
+    let (code, said) = verify(&stage);
+    assert!(code == Some(1) && said.contains("nobody: readers get 5000, its rows come to nothing"), "{said}");
+    let _: i64 = redis::cmd("ZREM").arg(key).arg("nobody").query_async(&mut redis).await.unwrap();
+    let (code, said) = verify(&stage);
+    assert!(code == Some(0) && said.contains("equal"), "{said}");
     stage.strike().await;
 }

@@ -179,3 +179,22 @@ async fn another_replica_identity_stops_the_pipeline_until_it_is_full_again() {
     stage.assert_exact().await;
     stage.strike().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+#[ignore = "needs the test stack: ./test_pipeline.sh"]
+async fn a_lookup_column_with_more_digits_is_never_rounded() {
+    let mut stage = Stage::set(scenario::sales_left("digits")).await;
+    stage.start_engines(1).await;
+    stage.write_all(LOAD).await;
+    stage.assert_exact().await;
+    let prices = stage.scenario.lookups[0].clone();
+    stage.database.run(&format!("ALTER TABLE {prices} ALTER COLUMN price TYPE numeric(14,6)")).await;
+    // What a plan of before would make 0.1235 of.
+    std::sync::Arc::make_mut(&mut stage.scenario).lookup_changes =
+        vec![format!("UPDATE {prices} SET price = 0.123456 WHERE region IN ('north', 'south')")];
+    stage.change_lookups().await;
+    let export = stage.receiver.export().await;
+    assert!(export.contains("0.123456") && !export.contains("0.1235"), "a price was rounded");
+    assert_eq!(stage.engines[0].metric("highwater_dead_letters_total", &[]).await, 0.0, "{}", stage.engines[0].log());
+    stage.strike().await;
+}

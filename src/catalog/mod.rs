@@ -93,6 +93,29 @@ pub async fn server(database: &Database) -> Result<Server, Error> {
     Ok(Server { version: row.try_get(0)?, version_number: row.try_get(1)?, wal_level: row.try_get(2)?, standby: row.try_get(3)? })
 }
 
+/// Everything of some tables that decides how a SELECT over them is planned, as one text to compare. One cheap query that waits for no lock on the tables.
+pub async fn fingerprint(database: &Database, names: &[TableName]) -> Result<String, Error> {
+    let schemas: Vec<&str> = names.iter().map(|name| name.schema.as_deref().unwrap_or("public")).collect();
+    let tables: Vec<&str> = names.iter().map(|name| name.name.as_str()).collect();
+    let mut connection = database.connection().await?;
+    let text = sqlx::query_scalar(
+        "SELECT coalesce(string_agg(t.told, ' ' ORDER BY t.told), '') FROM (
+           SELECT ROW(c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relreplident, c.relrowsecurity, c.relforcerowsecurity, c.relacl,
+             (SELECT array_agg(ROW(a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.attcollation,
+                  (SELECT array_agg(e.enumlabel ORDER BY e.enumsortorder) FROM pg_catalog.pg_enum e WHERE e.enumtypid = a.atttypid))::text ORDER BY a.attnum)
+              FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
+             (SELECT array_agg(ROW(i.indexrelid, i.indkey, i.indisunique, i.indisprimary, i.indimmediate, i.indisvalid)::text ORDER BY i.indexrelid)
+              FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid))::text AS told
+           FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+           JOIN unnest($1::text[], $2::text[]) AS named (schema, name) ON n.nspname = named.schema AND c.relname = named.name) t",
+    )
+    .bind(schemas)
+    .bind(tables)
+    .fetch_one(&mut *connection)
+    .await?;
+    Ok(text)
+}
+
 /// Reads the tables that a SELECT names.
 pub async fn read(database: &Database, names: &[TableName]) -> Result<Reading, Error> {
     let mut connection = database.connection().await?;

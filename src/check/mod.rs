@@ -37,16 +37,13 @@ pub async fn check(config: &PipelineConfig) -> Report {
     report.facts.push(Fact::ok("config", format!("{}: pipeline {}, sinks: {}", config.path.display(), config.name, names.join(", "))));
     check_select(config, &mut report).await;
     let plan = report.plan.clone();
-    if let Some(plan) = &plan {
-        check_sinks(config, plan, &mut report.facts);
-    }
     kafka::check(config, plan.as_deref(), &mut report.facts).await;
     connect::check(config, plan.as_deref(), &mut report.facts).await;
     redis::check(config, &mut report.facts).await;
     report
 }
 
-/// Verifies only what the tables decide: the SELECT and their replica identities.
+/// Verifies only what the tables decide: the SELECT, their replica identities, and what the sinks make of its columns.
 pub async fn check_tables(config: &PipelineConfig) -> Report {
     let mut report = Report::default();
     check_select(config, &mut report).await;
@@ -62,6 +59,7 @@ async fn check_select(config: &PipelineConfig, report: &mut Report) {
     match plan(config, &database, &mut report.facts).await {
         Ok(Some((plan, reading))) => {
             tables::check(config.source.append_only, &plan, &reading, &mut report.facts);
+            check_sinks(config, &plan, &mut report.facts);
             report.plan = Some(Arc::new(plan));
             report.catalog = Some(reading.catalog);
         }

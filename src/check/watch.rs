@@ -1,24 +1,27 @@
 //! Whether the tables still are what a plan was made for.
 //!
-//! Postgres is asked again every [`READ_EVERY`], and at once when a record contradicts the plan: a column that is gone, a value of another type, an
-//! old row that is missing. What this promises: no record is given up as unreadable because its table changed while the pipeline ran. The lane
-//! holds it back until Postgres has said, after the record was read, that nothing changed; if something did, the lanes end before it
-//! and start again with a new plan, or wait until the contradiction is mended.
+//! Postgres is asked again every [`READ_EVERY`], and at once when a record contradicts the plan or fails under it: a column that is gone, a value of
+//! another type, an old row that is missing, an overflow that another type would not have. What this promises: no record is given up while its
+//! table is another one than the plan's. The lane holds it back until Postgres has said, after the record was read, that nothing changed; if something
+//! did, the lanes end before it and start again with a new plan, or wait until the contradiction is mended. A change that was taken back before Postgres was
+//! asked is not seen: records of the time between are given up.
 
 use std::time::Duration;
 
 use highwater_sql::catalog::Table;
 use highwater_sql::{Lookup, Plan};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
+use tracing::{info, warn};
 
 use super::{State, check_tables};
+use crate::catalog::{self, Database};
 use crate::config::PipelineConfig;
 
 /// How often Postgres is asked when no lane asks.
 const READ_EVERY: Duration = Duration::from_secs(10);
-/// How long a lane waits for an answer: a Postgres that is away must not hold up what does not need it.
-const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// How soon it is asked again when it does not answer and a lane waits.
+const RETRY_EVERY: Duration = Duration::from_millis(250);
 /// Questions that wait for the same answer; one lane has one at a time.
 const QUESTIONS_MAX: usize = 256;
 
@@ -28,26 +31,32 @@ pub struct Witness(mpsc::Sender<oneshot::Sender<()>>);
 
 /// The pipeline's end: reads the catalog, and answers.
 #[derive(Debug)]
-pub struct Watch(mpsc::Receiver<oneshot::Sender<()>>);
+pub struct Watch {
+    questions: mpsc::Receiver<oneshot::Sender<()>>,
+    /// What Postgres told when nothing had changed.
+    known: Option<String>,
+}
+
+/// What Postgres says.
+enum Look {
+    Same,
+    Changed(String),
+    Unknown(String),
+}
 
 /// Both ends.
 pub fn watch() -> (Witness, Watch) {
-    let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
-    (Witness(questions), Watch(asked))
+    let (asks, questions) = mpsc::channel(QUESTIONS_MAX);
+    (Witness(asks), Watch { questions, known: None })
 }
 
 impl Witness {
-    /// Returns when Postgres has said, after this call, that the tables did not change, or when it does not answer for [`ANSWER_MAX`]. Does
-    /// not return when they did: the lane is being ended.
+    /// Returns when Postgres has said, after this call, that the tables did not change. Waits while it does not answer, and does not return
+    /// when they did change: the lane is being ended, and drops this.
     pub async fn unchanged(&self) {
-        self.unchanged_within(ANSWER_MAX).await;
-    }
-
-    async fn unchanged_within(&self, answer_max: Duration) {
         let (answer, answered) = oneshot::channel();
-        let asked = async { self.0.send(answer).await.is_ok() && answered.await.is_ok() };
-        // False when the watch is over, because it saw a change or because the pipeline ends.
-        if timeout(answer_max, asked).await == Ok(false) {
+        let said = self.0.send(answer).await.is_ok() && answered.await.is_ok();
+        if !said {
             std::future::pending::<()>().await;
         }
     }
@@ -56,34 +65,67 @@ impl Witness {
 impl Watch {
     /// Returns when the tables are not what `plan` was made for, with what changed.
     pub async fn until_changed(mut self, config: &PipelineConfig, plan: &Plan) -> String {
-        let mut asked = Vec::new();
-        loop {
-            let until = Instant::now() + READ_EVERY;
-            match timeout_at(until, self.0.recv()).await {
+        let database = match Database::new(&config.source.postgres) {
+            Ok(database) => database,
+            Err(error) => return error.to_string(),
+        };
+        let (mut asked, mut silent) = (Vec::new(), false);
+        let changed = loop {
+            let until = Instant::now() + if asked.is_empty() { READ_EVERY } else { RETRY_EVERY };
+            match timeout_at(until, self.questions.recv()).await {
                 Ok(Some(question)) => asked.push(question),
                 // No lane is left to ask: their end is what ends this too.
                 Ok(None) => tokio::time::sleep_until(until).await,
                 Err(_) => {}
             }
             // Those that asked meanwhile get the same answer: it is read after they asked.
-            while let Ok(question) = self.0.try_recv() {
+            while let Ok(question) = self.questions.try_recv() {
                 asked.push(question);
             }
-            let report = check_tables(config).await;
-            match (report.state(), &report.plan) {
-                (State::Failed, _) => {
-                    let said = report.of(State::Failed).map(|f| format!("{}: {}", f.subject, f.text));
-                    return said.collect::<Vec<_>>().join("; ");
-                }
-                (State::Ok | State::Warning, Some(now)) => match difference(plan, now) {
-                    Some(what) => return format!("{what} changed"),
-                    None => asked.drain(..).for_each(|question| {
+            asked.retain(|question| !question.is_closed());
+            match self.look(config, plan, &database).await {
+                Look::Changed(what) => break what,
+                Look::Same => {
+                    if std::mem::take(&mut silent) {
+                        info!(pipeline = config.name, "postgres says again whether the tables changed");
+                    }
+                    for question in asked.drain(..) {
                         let _ = question.send(());
-                    }),
-                },
-                // Postgres does not say: who asked waits, for a while.
-                _ => asked.retain(|question| !question.is_closed()),
+                    }
+                }
+                Look::Unknown(why) if !asked.is_empty() && !silent => {
+                    warn!(pipeline = config.name, "records that fail wait until postgres says whether their table changed: {why}");
+                    silent = true;
+                }
+                Look::Unknown(_) => {}
             }
+        };
+        database.close().await;
+        changed
+    }
+
+    async fn look(&mut self, config: &PipelineConfig, plan: &Plan, database: &Database) -> Look {
+        let Ok(names) = highwater_sql::parse::tables(&config.select.sql) else { return Look::Same };
+        // Read before the check, so that what changes in between is looked at again.
+        let told = match catalog::fingerprint(database, &names).await {
+            Ok(told) if self.known.as_ref() == Some(&told) => return Look::Same,
+            Ok(told) => told,
+            Err(error) => return Look::Unknown(error.to_string()),
+        };
+        let report = check_tables(config).await;
+        match (report.state(), &report.plan) {
+            (State::Failed, _) => {
+                let said = report.of(State::Failed).map(|fact| format!("{}: {}", fact.subject, fact.text));
+                Look::Changed(said.collect::<Vec<_>>().join("; "))
+            }
+            (State::Ok | State::Warning, Some(now)) => match difference(plan, now) {
+                Some(what) => Look::Changed(format!("{what} changed")),
+                None => {
+                    self.known = Some(told);
+                    Look::Same
+                }
+            },
+            _ => Look::Unknown(report.waiting_for()),
         }
     }
 }
@@ -110,6 +152,7 @@ fn identity(table: &Table) -> impl PartialEq + use<> {
 mod tests {
     use highwater_sql::catalog::{Catalog, Column, ReplicaIdentity};
     use highwater_sql::{Type, check::check};
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -139,12 +182,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_that_does_not_come_is_waited_for_only_so_long() {
+    async fn a_lane_waits_for_the_answer_and_for_nothing_else() {
+        let (witness, mut watch) = watch();
+        let patience = Duration::from_millis(100);
+        assert!(timeout(patience, witness.unchanged()).await.is_err(), "nobody has answered");
+        let asks = tokio::spawn(async move { witness.unchanged().await });
+        // The first question is the one that was given up.
+        while let Some(question) = watch.questions.recv().await {
+            if !question.is_closed() {
+                question.send(()).unwrap();
+                break;
+            }
+        }
+        timeout(patience, asks).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn when_the_watch_is_over_so_is_the_lane() {
         let (witness, watch) = watch();
-        let wait = Duration::from_millis(20);
-        let patience = Duration::from_millis(500);
-        assert!(timeout(patience, witness.unchanged_within(wait)).await.is_ok(), "Postgres is away: the lane goes on");
         drop(watch);
-        assert!(timeout(patience, witness.unchanged_within(wait)).await.is_err(), "the watch is over: so is the lane");
+        assert!(timeout(Duration::from_millis(100), witness.unchanged()).await.is_err());
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! One batch at a time: all keys of a lookup are asked for together, once each. A row that fails becomes a dead letter, its neighbours go on.
 //! Postgres not answering is waited for, with one line in the log per outage: nothing is sent with invented NULLs. A record that contradicts its
-//! table is given up only after Postgres said that the table is still the one the SELECT was checked against.
+//! table, or fails, is given up only after Postgres said that the tables are still those the SELECT was checked against.
 
 use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
@@ -141,10 +141,12 @@ impl Select {
         });
         let sides = Sides::of(changes);
         let contradicts = |judged: &Judged| matches!(judged.work, Work::Park(_, decode::INCOMPLETE | decode::NULL_KEY, _));
-        if sides.computed.iter().any(|computed| computed.unreadable.is_some()) || judged.iter().any(contradicts) {
+        let computed = self.join_and_evaluate(sides).await;
+        let fails = |computed: &Computed| computed.unreadable.is_some() || computed.failed.is_some();
+        if computed.iter().any(fails) || judged.iter().any(contradicts) {
             self.witness.unchanged().await;
         }
-        let mut computed = self.join_and_evaluate(sides).await.into_iter();
+        let mut computed = computed.into_iter();
         let outcome = |judged: Judged| {
             let effect = match judged.work {
                 Work::Nothing => Effect::Nothing,

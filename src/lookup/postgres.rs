@@ -51,10 +51,18 @@ impl Loader {
         let mut values = Vec::with_capacity(self.columns.len());
         for (n, column) in self.columns.iter().enumerate() {
             let text: Option<&str> = row.try_get(n + 1).map_err(catalog::Error::from)?;
-            match text.map(|text| Value::from_text(&column.ty, text)) {
-                None => values.push(Value::Null),
-                Some(Ok(value)) => values.push(value),
-                Some(Err(error)) => return Ok(Err(error.in_column(&column.name))),
+            let Some(text) = text else {
+                values.push(Value::Null);
+                continue;
+            };
+            match Value::from_text(&column.ty, text) {
+                // What a type's own output function wrote comes back as it was: otherwise the column has become another type's.
+                Ok(value) if value.to_text(&column.ty) == text => values.push(value),
+                Ok(_) => {
+                    let message = format!("the value is not as type {} writes it", column.ty.name());
+                    return Ok(Err(RowError::new("22P02", message).in_column(&column.name)));
+                }
+                Err(error) => return Ok(Err(error.in_column(&column.name))),
             }
         }
         Ok(Ok(values.into()))

@@ -111,7 +111,7 @@ impl<L: Log> Ranking<L> {
 
     /// Compares what is served with what SQL says, without changing anything: what `highwater verify` does.
     pub async fn verify(&self, key: &str, sql: &str, database: Database) -> Result<Verified, verify::Failure> {
-        let session = Session::open(&self.url, true).await?;
+        let session = Session::open_to_read(&self.url).await?;
         Verifier { session, key, layout: &self.layout, database, sql }.verify().await
     }
 

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use super::ENGINE_FAULTS;
-use crate::support::stack::{faulty_program, program};
+use crate::support::stack::program;
 
 /// Seeds that are tried before a protection counts as one that no result needs.
 const TRIES_MAX: u64 = 4;
@@ -58,6 +58,6 @@ fn no_release_has_faults() {
         let bytes = std::fs::read(path).unwrap();
         bytes.windows(b"HIGHWATER_FAULTS".len()).any(|window| window == b"HIGHWATER_FAULTS")
     };
-    assert!(names(faulty_program()), "what is looked for is not where it must be");
+    assert!(names(program("highwater-faults")), "what is looked for is not where it must be");
     assert!(!names(program("highwater")));
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::process::{Process, free_port};
-use super::stack::{faulty_program, program};
+use super::stack::program;
 use super::{eventually, http, seconds};
 
 /// One engine process, on a port of its own.
@@ -120,7 +120,7 @@ fn value_of(sample: &str) -> f64 {
 }
 
 fn run(directory: &Path, name: &str, pipelines: &[PathBuf], port: u16, faults: &str) -> Process {
-    let program = if faults.is_empty() { program("highwater") } else { faulty_program() };
+    let program = program(if faults.is_empty() { "highwater" } else { "highwater-faults" });
     let mut command = Command::new(program);
     command.env("HIGHWATER_FAULTS", faults).arg("run").args(pipelines).env("HIGHWATER_LISTEN", format!("127.0.0.1:{port}"));
     Process::start(directory, name, &mut command)

@@ -33,13 +33,6 @@ pub fn program(name: &str) -> PathBuf {
     path
 }
 
-/// The engine built with the feature `faults`.
-pub fn faulty_program() -> PathBuf {
-    let path = std::env::var_os("HIGHWATER_FAULTS_BIN").map_or_else(|| root().join(".local/faults/highwater"), PathBuf::from);
-    assert!(path.exists(), "{} is not built; run ./test_pipeline.sh --faults", path.display());
-    path
-}
-
 impl Stack {
     /// The stack that the environment names.
     pub fn running() -> Self {

@@ -58,11 +58,11 @@ fn text(ty: &Type, wire: &Wire, text: &str) -> Read {
             }
             _ => {
                 let number = Numeric::parse(text).map_err(|_| contradiction(ty, "text that is not a number"))?;
-                fit(ty, number, *typmod)
+                exact(ty, number, *typmod)
             }
         },
         (Type::Numeric(_), Wire::Floating) => Err(lossy("numeric NaN and infinities are not supported")),
-        (Type::Numeric(typmod), Wire::Decimal(scale)) => unscaled(ty, text, *scale).and_then(|n| fit(ty, n, *typmod)),
+        (Type::Numeric(typmod), Wire::Decimal(scale)) => unscaled(ty, text, *scale).and_then(|n| exact(ty, n, *typmod)),
         _ => Err(contradiction(ty, "text")),
     }
 }
@@ -97,6 +97,14 @@ fn unscaled(ty: &Type, base64: &str, scale: i32) -> Result<Numeric, RowError> {
     match u32::try_from(scale) {
         Ok(scale) => Numeric::from_big(integer, scale),
         Err(_) => Numeric::parse(&format!("{integer}e{}", scale.unsigned_abs())),
+    }
+}
+
+/// The number as the column writes it: with exactly its digits after the point. One with others has been encoded for another type.
+fn exact(ty: &Type, number: Numeric, typmod: Option<(u16, i16)>) -> Read {
+    match typmod {
+        Some((_, scale)) if i32::from(scale.max(0)) != i32::from(number.dscale()) => Err(contradiction(ty, "a number of another scale")),
+        _ => fit(ty, number, typmod),
     }
 }
 

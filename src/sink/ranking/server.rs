@@ -24,15 +24,26 @@ pub struct Session {
 }
 
 impl Session {
+    /// Connects and checks the server, to read only: whatever library is loaded stays.
+    pub async fn open_to_read(url: &SecretUrl) -> Result<Self, Error> {
+        let mut session = Self::connect(url, true).await?;
+        session.check_server(true).await?;
+        Ok(session)
+    }
+
     /// Connects, checks the server and loads the library. `starting`: what an operator must correct is a stop, not an outage.
     pub async fn open(url: &SecretUrl, starting: bool) -> Result<Self, Error> {
-        let client = Client::open(url.expose()).map_err(|_| stop(format!("{url} is not a URL of redis"), "correct the sink's redis"))?;
-        let settings = AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT_WAIT)).set_response_timeout(Some(RESPONSE_WAIT));
-        let connection = client.get_multiplexed_async_connection_with_config(&settings).await.map_err(|error| decide(&error, starting))?;
-        let mut session = Self { connection, run_id: String::new() };
+        let mut session = Self::connect(url, starting).await?;
         session.check_server(starting).await?;
         session.load_library(starting).await?;
         Ok(session)
+    }
+
+    async fn connect(url: &SecretUrl, starting: bool) -> Result<Self, Error> {
+        let client = Client::open(url.expose()).map_err(|_| stop(format!("{url} is not a URL of redis"), "correct the sink's redis"))?;
+        let settings = AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT_WAIT)).set_response_timeout(Some(RESPONSE_WAIT));
+        let connection = client.get_multiplexed_async_connection_with_config(&settings).await.map_err(|error| decide(&error, starting))?;
+        Ok(Self { connection, run_id: String::new() })
     }
 
     /// One call.

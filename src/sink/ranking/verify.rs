@@ -1,7 +1,7 @@
 //! Whether a ranking that is live says what SQL says.
 //!
-//! Compared are rows of a closed stretch of the window: from its start to the last bucket that has begun, amounts and counts of rows by member, in
-//! units of 10^-scale. Both sides change while they are read, and the ranking is milliseconds behind: what differs is looked at again, and only what
+//! Compared with SQL are rows of a closed stretch of the window: from its start to the last bucket that has begun, amounts and counts of rows by
+//! member, in units of 10^-scale. The sorted set that users read, and the totals behind it, are compared with the buckets they are made of. Both sides change while they are read, and the ranking is milliseconds behind: what differs is looked at again, and only what
 //! goes on differing counts. Nothing is written to either side.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,13 +24,13 @@ const SHOWN_MAX: usize = 50;
 /// How long between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// The served epoch's floor, its buckets, and the server's time; nothing without an epoch. KEYS: the public key's internal `state`.
+/// The served epoch at one moment, and the server's time; nothing without an epoch. KEYS: the internal `state`, the key that users read.
 const READ: &str = r"
 local letter = redis.call('HGET', KEYS[1], 'served')
 if not letter then return {} end
 local epoch = string.sub(KEYS[1], 1, -6) .. letter
 return {redis.call('HGET', epoch, 'fingerprint'), redis.call('HGET', epoch, 'floor'), redis.call('TIME')[1],
-  redis.call('HGETALL', epoch .. ':buckets')}";
+  redis.call('HGETALL', epoch .. ':buckets'), redis.call('HGETALL', epoch .. ':totals'), redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES')}";
 
 /// What one member comes to: amount in units of 10^-scale, rows.
 pub type Total = (i128, i64);
@@ -44,16 +44,42 @@ pub struct Verified {
     pub members: usize,
     /// Members that go on differing: what the ranking has, what SQL has.
     pub differ: BTreeMap<String, (Total, Total)>,
+    /// Members whose place in the sorted set, or total, goes on being another one than their buckets make: what is read, and what should be, in units.
+    pub misread: BTreeMap<String, (Option<i128>, Option<i128>)>,
+}
+
+/// The ranking at one moment.
+struct Looked {
+    stretch_ms: (i64, i64),
+    members: BTreeMap<String, Total>,
+    misread: BTreeMap<String, (Option<i128>, Option<i128>)>,
 }
 
 impl Verified {
+    /// Nothing differs.
+    pub fn is_equal(&self) -> bool {
+        self.differ.is_empty() && self.misread.is_empty()
+    }
+
     /// For people: one line, then a table of what differs, at most [`SHOWN_MAX`] members of it.
     pub fn render(&self, name: &str) -> String {
         let moment = |ms: i64| rfc3339(ms.saturating_mul(1000)).unwrap_or_else(|| ms.to_string());
         let (from, until) = (moment(self.stretch_ms.0), moment(self.stretch_ms.1));
-        let mut out = format!("{name}: {} of {} members differ, from {from} to {until}\n", self.differ.len(), self.members);
-        if self.differ.is_empty() {
+        let mut out = format!(
+            "{name}: {} of {} members differ, from {from} to {until}; {} are read otherwise than they are\n",
+            self.differ.len(),
+            self.members,
+            self.misread.len()
+        );
+        if self.is_equal() {
             return format!("{name}: equal, {} members, from {from} to {until}\n", self.members);
+        }
+        let unit = |amount: Option<i128>| amount.map_or_else(|| "nothing".to_owned(), |amount| amount.to_string());
+        for (member, (is, should)) in self.misread.iter().take(SHOWN_MAX) {
+            let _ = writeln!(out, "{member}: readers get {}, its rows come to {}", unit(*is), unit(*should));
+        }
+        if self.differ.is_empty() {
+            return out;
         }
         let shown: Vec<_> = self.differ.iter().take(SHOWN_MAX).collect();
         let width = shown.iter().map(|(member, _)| member.chars().count()).max().unwrap_or(0).max("member".len());
@@ -112,53 +138,61 @@ impl Verifier<'_> {
     pub async fn verify(mut self) -> Result<Verified, Failure> {
         let mut found = self.look().await?;
         for _ in 1..LOOKS_MAX {
-            if found.differ.is_empty() {
+            if found.is_equal() {
                 break;
             }
             tokio::time::sleep(LOOK_EVERY).await;
             let again = self.look().await?;
-            let still: BTreeSet<String> = found.differ.into_keys().collect();
-            found = Verified { differ: again.differ.into_iter().filter(|(member, _)| still.contains(member)).collect(), ..again };
+            let differ = again.differ.into_iter().filter(|(member, _)| found.differ.contains_key(member)).collect();
+            let misread = again.misread.into_iter().filter(|(member, _)| found.misread.contains_key(member)).collect();
+            found = Verified { differ, misread, ..again };
         }
         self.database.close().await;
         Ok(found)
     }
 
     async fn look(&mut self) -> Result<Verified, Failure> {
-        let (stretch_ms, ranking) = self.ranking().await?;
+        let Looked { stretch_ms, members: ranking, misread } = self.ranking().await?;
         let table = self.table(stretch_ms).await?;
         let members: BTreeSet<&String> = ranking.keys().chain(table.keys()).collect();
         let total = |side: &BTreeMap<String, Total>, member: &String| side.get(member).copied().unwrap_or_default();
         let both = members.iter().map(|member| ((*member).clone(), (total(&ranking, member), total(&table, member))));
         let differ = both.filter(|(_, (ranking, table))| ranking != table).collect();
-        Ok(Verified { stretch_ms, members: members.len(), differ })
+        Ok(Verified { stretch_ms, members: members.len(), differ, misread })
     }
 
-    /// What the ranking holds of the stretch.
-    async fn ranking(&mut self) -> Result<((i64, i64), BTreeMap<String, Total>), Failure> {
-        type Read = Option<(String, i64, i64, Vec<(String, String)>)>;
+    /// What the ranking holds of the stretch, and whether what users read is made of what it holds.
+    async fn ranking(&mut self) -> Result<Looked, Failure> {
+        type Pairs = Vec<(String, String)>;
+        type Read = Option<(String, i64, i64, Pairs, Pairs, Vec<(String, f64)>)>;
         let mut read = cmd("EVAL_RO");
-        read.arg(READ).arg(1).arg(format!("{{{}}}:state", self.key));
+        read.arg(READ).arg(2).arg(format!("{{{}}}:state", self.key)).arg(self.key);
         let parts: Vec<redis::Value> = self.session.call(&read).await?;
         let read: Read = if parts.is_empty() { None } else { redis::from_redis_value(redis::Value::Array(parts)).ok() };
-        let (fingerprint, floor_ms, now_seconds, buckets) = read.ok_or(Failure::NoRanking("no ranking is served under this key"))?;
+        let (fingerprint, floor_ms, now_seconds, buckets, totals, public) =
+            read.ok_or(Failure::NoRanking("no ranking is served under this key"))?;
         if fingerprint != self.layout.fingerprint {
             return Err(Failure::NoRanking("the served ranking is another pipeline's, or of another version of this one"));
         }
         let width_ms = i64::try_from(self.layout.bucket_ms).unwrap_or(i64::MAX);
         let until_ms = (now_seconds * 1000).div_euclid(width_ms) * width_ms;
-        let mut members: BTreeMap<String, Total> = BTreeMap::new();
+        let (mut members, mut whole): (BTreeMap<String, Total>, BTreeMap<String, Total>) = Default::default();
         for (field, sum) in &buckets {
             let (Some((bucket, member)), Some((amount, rows))) = (field.split_once(':'), sum.split_once(' ')) else { continue };
             let bucket_ms: i64 = bucket.parse().unwrap_or(i64::MAX);
+            let (amount, rows): (i128, i64) = (amount.parse().unwrap_or_default(), rows.parse().unwrap_or_default());
+            let add = |totals: &mut BTreeMap<String, Total>| {
+                let total = totals.entry(member.to_owned()).or_default();
+                *total = (total.0 + amount, total.1 + rows);
+            };
+            add(&mut whole);
             if (floor_ms..until_ms).contains(&bucket_ms) {
-                let total = members.entry(member.to_owned()).or_default();
-                total.0 += amount.parse::<i128>().unwrap_or_default();
-                total.1 += rows.parse::<i64>().unwrap_or_default();
+                add(&mut members);
             }
         }
         members.retain(|_, total| *total != (0, 0));
-        Ok(((floor_ms, until_ms), members))
+        let misread = misread(&whole, &totals, &public, self.layout.scale);
+        Ok(Looked { stretch_ms: (floor_ms, until_ms), members, misread })
     }
 
     /// What the table comes to, by the pipeline's own SELECT.
@@ -182,6 +216,33 @@ impl Verifier<'_> {
         }
         Ok(members)
     }
+}
+
+/// Members that the sorted set or the totals have otherwise than the buckets, which hold everything that counts and what is not drained yet.
+fn misread(
+    whole: &BTreeMap<String, Total>,
+    totals: &[(String, String)],
+    public: &[(String, f64)],
+    scale: u8,
+) -> BTreeMap<String, (Option<i128>, Option<i128>)> {
+    let ranked = |member: &str| whole.get(member).filter(|(_, rows)| *rows > 0).map(|(amount, _)| *amount);
+    let unit = 10_f64.powi(i32::from(scale));
+    #[allow(clippy::cast_possible_truncation, reason = "totals stay below 2^53")]
+    let read: BTreeMap<&str, i128> = public.iter().map(|(member, score)| (member.as_str(), (score * unit).round() as i128)).collect();
+    let stored: BTreeMap<&str, i128> = totals
+        .iter()
+        .filter_map(|(member, total)| total.split_once(' ').filter(|(_, rows)| *rows != "0").map(|(amount, _)| (member.as_str(), amount)))
+        .filter_map(|(member, amount)| Some((member, amount.parse().ok()?)))
+        .collect();
+    let members: BTreeSet<&str> = whole.keys().map(String::as_str).chain(read.keys().copied()).chain(stored.keys().copied()).collect();
+    let mut misread = BTreeMap::new();
+    for member in members {
+        let (should, read, stored) = (ranked(member), read.get(member).copied(), stored.get(member).copied());
+        if let Some(wrong) = [read, stored].into_iter().find(|is| *is != should) {
+            misread.insert(member.to_owned(), (wrong, should));
+        }
+    }
+    misread
 }
 
 /// An identifier in SQL (`quote_ident`).

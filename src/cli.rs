@@ -1,0 +1,304 @@
+//! `highwater`: arguments -> configuration -> telemetry -> run -> exit code.
+//!
+//! Exit codes: 0 after a clean end, 1 when every lane has stopped (`check`: when `run` would wait; `eval`: when the
+//! result is not what was expected), 2 when the configuration or its
+//! surroundings contradict themselves.
+
+use std::io::{BufWriter, ErrorKind, IsTerminal, Write as _};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::dead_letter::list::{self, Wanted};
+use crate::telemetry::{self, LogFormat};
+use crate::{check, clock, config, dead_letter, eval, pipeline};
+use clap::{Args, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing::{error, info};
+
+/// Write the SELECT you would write in psql; Highwater keeps its result live.
+#[derive(Parser)]
+#[command(version, about, max_term_width = 120)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run pipelines until SIGTERM or SIGINT.
+    Run(Run),
+    /// Verify everything that can be verified before running; one line per fact.
+    Check {
+        /// Pipeline files.
+        #[arg(required = true)]
+        pipelines: Vec<PathBuf>,
+    },
+    /// Run a pipeline's SELECT over records from a file, without any server: for tests of a pipeline.
+    Eval(Eval),
+    /// Look at records that could not be delivered.
+    #[command(subcommand)]
+    DeadLetters(DeadLettersCommand),
+    /// Compare a live ranking with SQL: exit code 0 when every member is equal, 1 with those that go on differing.
+    Verify {
+        /// Pipeline file.
+        pipeline: PathBuf,
+        /// The ranking's name in the file; `ranking` if it has none.
+        #[arg(long, default_value = "ranking")]
+        sink: String,
+    },
+    /// Begin a ranking anew from what the topic still holds; running engines follow, readers see the old one until the new one is complete.
+    Replay {
+        /// Pipeline file.
+        pipeline: PathBuf,
+        /// The ranking's name in the file; `ranking` if it has none.
+        #[arg(long, default_value = "ranking")]
+        sink: String,
+    },
+}
+
+#[derive(Subcommand)]
+enum DeadLettersCommand {
+    /// The newest, one on each line, and how many of each class.
+    List {
+        #[command(flatten)]
+        lane: LaneName,
+        /// Of this class only: row, malformed, incomplete, null_key, rejected, ...
+        #[arg(long, value_name = "CLASS")]
+        reason: Option<String>,
+        /// Parked within this time only, such as 90s, 10m or 2h.
+        #[arg(long, value_name = "DURATION")]
+        since: Option<config::Duration>,
+        /// Lines at most.
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+    },
+    /// One of them, whole.
+    Show {
+        #[command(flatten)]
+        lane: LaneName,
+        /// The record, as `list` shows it: partition and offset.
+        #[arg(value_name = "PARTITION:OFFSET", value_parser = record)]
+        record: (i32, i64),
+    },
+}
+
+#[derive(Args)]
+struct LaneName {
+    /// Pipeline file.
+    pipeline: PathBuf,
+    /// The sink's name in the file; `ranking` or `webhook` if it has none.
+    sink: String,
+}
+
+fn record(text: &str) -> Result<(i32, i64), String> {
+    let parts = text.split_once(':').and_then(|(partition, offset)| Some((partition.parse().ok()?, offset.parse().ok()?)));
+    parts.ok_or_else(|| "write PARTITION:OFFSET, such as 3:1207".to_owned())
+}
+
+#[derive(Args)]
+struct Run {
+    /// Pipeline files.
+    #[arg(required = true)]
+    pipelines: Vec<PathBuf>,
+    /// Where /metrics, /health and /ready are served.
+    #[arg(long, env = "HIGHWATER_LISTEN", default_value = "127.0.0.1:9464")]
+    listen: SocketAddr,
+    /// How long finishing may take after SIGTERM, seconds.
+    #[arg(long, env = "HIGHWATER_DRAIN_SECONDS", default_value_t = 10)]
+    drain_seconds: u64,
+    /// How log lines look.
+    #[arg(long, env = "HIGHWATER_LOG_FORMAT", value_enum, default_value_t = LogFormat::Auto)]
+    log_format: LogFormat,
+}
+
+#[derive(Args)]
+struct Eval {
+    /// Pipeline file; its sinks and addresses are not looked at.
+    pipeline: PathBuf,
+    /// CREATE TABLE statements, as pg_dump --schema-only writes them.
+    #[arg(long, value_name = "DDL.sql")]
+    schema: PathBuf,
+    /// Debezium envelopes, or Kafka records {"key": ..., "value": ...}, one on each line.
+    #[arg(long, value_name = "IN.jsonl")]
+    records: PathBuf,
+    /// Rows of a lookup table, one JSON object on each line, as to_jsonb writes them.
+    #[arg(long, value_name = "TABLE=ROWS.jsonl", value_parser = table_and_file)]
+    lookup: Vec<(String, PathBuf)>,
+    /// Compare with these lines; exit code 1 when they differ.
+    #[arg(long, value_name = "OUT.jsonl")]
+    expect: Option<PathBuf>,
+}
+
+fn table_and_file(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((table, file)) if !table.is_empty() && !file.is_empty() => Ok((table.to_owned(), file.into())),
+        _ => Err("write TABLE=ROWS.jsonl".to_owned()),
+    }
+}
+
+/// Runs the command that the arguments name.
+pub fn main() -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: no runtime: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let code = match Arguments::parse().command {
+        Command::Check { pipelines } => runtime.block_on(check_all(&pipelines)),
+        Command::Eval(arguments) => runtime.block_on(evaluate(arguments)),
+        Command::DeadLetters(command) => dead_letters(command),
+        Command::Verify { pipeline, sink } => runtime.block_on(verify(pipeline, &sink)),
+        Command::Replay { pipeline, sink } => runtime.block_on(replay(pipeline, &sink)),
+        Command::Run(arguments) => runtime.block_on(run(arguments)),
+    };
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    code
+}
+
+fn load(paths: &[PathBuf]) -> Result<Vec<config::PipelineConfig>, ExitCode> {
+    config::load(paths).map_err(|error| {
+        eprintln!("error: {error}");
+        ExitCode::from(2)
+    })
+}
+
+async fn check_all(paths: &[PathBuf]) -> ExitCode {
+    let configs = match load(paths) {
+        Ok(configs) => configs,
+        Err(code) => return code,
+    };
+    let mut code = 0;
+    for config in &configs {
+        let report = check::check(config).await;
+        print!("{}", report.render(std::io::stdout().is_terminal()));
+        code = code.max(report.exit_code());
+    }
+    ExitCode::from(code)
+}
+
+async fn evaluate(Eval { pipeline, schema, records, lookup: lookups, expect }: Eval) -> ExitCode {
+    let files = eval::Files { pipeline, schema, records, lookups, expect };
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let evaluated = eval::eval(&files, &mut out, std::io::stdout().is_terminal(), &mut |note| eprintln!("note: {note}")).await;
+    match evaluated.and_then(|equal| out.flush().map(|()| equal).map_err(eval::Error::Output)) {
+        Ok(equal) => ExitCode::from(u8::from(!equal)),
+        // Whoever reads the lines has seen enough.
+        Err(eval::Error::Output(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn dead_letters(command: DeadLettersCommand) -> ExitCode {
+    let (lane, wanted, limit) = match command {
+        DeadLettersCommand::List { lane, reason, since, limit } => {
+            let since_ms = since.map(|since| clock::unix_us() / 1000 - i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
+            (lane, Wanted { class: reason, since_ms, record: None }, limit)
+        }
+        DeadLettersCommand::Show { lane, record } => (lane, Wanted { record: Some(record), ..Wanted::default() }, 1),
+    };
+    let configs = match load(&[lane.pipeline]) {
+        Ok(configs) => configs,
+        Err(code) => return code,
+    };
+    for config in &configs {
+        if !config.sinks.iter().any(|sink| sink.name() == lane.sink) {
+            let names: Vec<_> = config.sinks.iter().map(config::SinkConfig::name).collect();
+            eprintln!("error: {} has no sink {:?}; it has {}", config.name, lane.sink, names.join(", "));
+            return ExitCode::from(2);
+        }
+        let topic = dead_letter::topic(&config.name, &lane.sink);
+        let listing = match list::read(&config.source.kafka, &topic, &wanted) {
+            Ok(listing) => listing,
+            Err(error) => {
+                eprintln!("error: {topic} at {}: {error}", config.source.kafka);
+                return ExitCode::from(2);
+            }
+        };
+        match (wanted.record, listing.entries.first_key_value()) {
+            (None, _) => print!("{}", listing.render(limit)),
+            (Some(record), Some((_, entry))) => print!("{}", entry.render(record)),
+            (Some((partition, offset)), None) => {
+                eprintln!("error: no record {partition}:{offset} is parked in {topic}");
+                return ExitCode::from(1);
+            }
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+async fn verify(path: PathBuf, sink: &str) -> ExitCode {
+    let configs = match load(&[path]) {
+        Ok(configs) => configs,
+        Err(code) => return code,
+    };
+    let mut differ = false;
+    for config in &configs {
+        let found = match pipeline::verify(config, sink).await {
+            Ok(found) => found,
+            Err(error) => {
+                eprintln!("error: {error}");
+                return ExitCode::from(error.exit_code());
+            }
+        };
+        let name = format!("{}/{sink}", config.name);
+        print!("{}", found.render(&name));
+        differ |= !found.is_equal();
+    }
+    ExitCode::from(u8::from(differ))
+}
+
+async fn replay(path: PathBuf, sink: &str) -> ExitCode {
+    let configs = match load(&[path]) {
+        Ok(configs) => configs,
+        Err(code) => return code,
+    };
+    for config in &configs {
+        if let Err(error) = pipeline::replay(config, sink).await {
+            eprintln!("error: {error}");
+            return ExitCode::from(error.exit_code());
+        }
+        println!("{}/{sink}: a new epoch begins; engines that run build it and swap when it is complete", config.name);
+    }
+    ExitCode::SUCCESS
+}
+
+async fn run(arguments: Run) -> ExitCode {
+    let configs = match load(&arguments.pipelines) {
+        Ok(configs) => configs,
+        Err(code) => return code,
+    };
+    telemetry::start(arguments.log_format);
+    let (stop, shutdown) = watch::channel(false);
+    let (mut terminate, mut interrupt) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
+        (Err(error), _) | (_, Err(error)) => {
+            error!(%error, "signals cannot be handled");
+            return ExitCode::from(2);
+        }
+    };
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => info!("SIGTERM: draining"),
+            _ = interrupt.recv() => info!("SIGINT: draining"),
+        }
+        let _ = stop.send(true);
+        // Without a sender the receivers would see a closed channel as well.
+        std::future::pending::<()>().await;
+    });
+    let options = pipeline::Options { listen: arguments.listen, drain_max: Duration::from_secs(arguments.drain_seconds) };
+    match pipeline::run(configs, options, shutdown).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!("{error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
