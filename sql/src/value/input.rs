@@ -1,6 +1,6 @@
 //! The input functions: text to value.
 
-use std::sync::Arc;
+use smol_str::SmolStr;
 
 use super::{Type, Value, array, bytes, float, inet};
 use crate::error::RowError;
@@ -107,7 +107,7 @@ fn fit<'a>(text: &'a str, n: Option<u32>, ty: &str) -> Result<&'a str, RowError>
     Err(RowError::new("22001", format!("value too long for type {ty}({n})")))
 }
 
-fn pad(text: &str, n: Option<u32>) -> Arc<str> {
+fn pad(text: &str, n: Option<u32>) -> SmolStr {
     let missing = (n.unwrap_or(0) as usize).saturating_sub(text.chars().count());
     if missing == 0 { text.into() } else { format!("{text}{}", " ".repeat(missing)).into() }
 }
