@@ -11,7 +11,7 @@ impl Value {
     /// What the type's input function makes of the text, its modifiers applied as for a stored column (so text that is too long
     /// for `varchar(n)` fails with 22001). Fails with Postgres' code and message.
     pub fn from_text(ty: &Type, text: &str) -> Result<Value, RowError> {
-        if text.bytes().any(|b| b == 0) {
+        if text.as_bytes().contains(&0) {
             return Err(RowError::new("22021", "invalid byte sequence for encoding \"UTF8\": 0x00"));
         }
         Ok(match ty {
