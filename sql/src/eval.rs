@@ -2,7 +2,8 @@
 //!
 //! Promises: no name is looked up, a value that is only passed on is borrowed, what Postgres does not evaluate (the other arms of
 //! a CASE, what follows a decided AND or OR) is not evaluated here, and recursion is bounded by the depth of the expression.
-//! Folding constants never fails: what would fail stays in the program and fails for the rows that reach it.
+
+mod fold;
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -261,49 +262,6 @@ impl Node {
         }
     }
 
-    /// The node, or its value when all it reads is constant and it does not fail; else without what Postgres' planner drops too
-    /// (`clauses.c`, eval_const_expressions), so that what never runs there never fails here.
-    pub fn folded(self) -> Node {
-        if matches!(self, Self::Constant(_)) {
-            return self;
-        }
-        if self.is_closed(false)
-            && let Ok(value) = self.evaluate(&EMPTY)
-        {
-            return Self::Constant(value.into_owned());
-        }
-        match self {
-            // A strict function of a NULL is NULL whatever its other arguments would do.
-            Self::One(..) | Self::Two(..) | Self::Three(..) | Self::List(..) | Self::Compare(..) | Self::Prepared(..)
-                if self.children().any(is_null) =>
-            {
-                Self::Constant(Value::Null)
-            }
-            Self::And(list) => simplified(list, true, Self::And),
-            Self::Or(list) => simplified(list, false, Self::Or),
-            Self::Coalesce(list) => coalesced(list),
-            Self::NullIf(pair) if is_null(&pair.0) || is_null(&pair.1) => pair.0,
-            Self::With(pair) if !pair.1.reads_operand() => pair.1,
-            Self::Distinct(all) if is_null(&all.1) => Self::IsNull(Box::new(all.2), true),
-            Self::Distinct(all) if is_null(&all.2) => Self::IsNull(Box::new(all.1), true),
-            other => other,
-        }
-    }
-
-    /// Why what reads no row has no value.
-    pub fn failure(&self) -> Option<RowError> {
-        if self.is_closed(false) { self.evaluate(&EMPTY).err() } else { None }
-    }
-
-    /// The node as a step that is not folded, unless it is NULL already. What reads a row needs no such step.
-    pub fn stable(self) -> Node {
-        let strict = !matches!(self, Self::Typed(..));
-        if is_null(&self) || strict && self.children().any(is_null) {
-            return self;
-        }
-        if self.is_closed(false) { Self::Stable(Box::new(self)) } else { self }
-    }
-
     /// The direct operands.
     pub fn children(&self) -> Box<dyn Iterator<Item = &Node> + '_> {
         match self {
@@ -325,25 +283,6 @@ impl Node {
         }
     }
 
-    /// Whether it reads no row; `bound`: a surrounding step that is part of it gives the operand.
-    fn is_closed(&self, bound: bool) -> bool {
-        match self {
-            Self::Source(_) | Self::Lookup(..) | Self::Stable(_) => false,
-            Self::Operand => bound,
-            Self::With(pair) | Self::NullIf(pair) => pair.0.is_closed(bound) && pair.1.is_closed(true),
-            other => other.children().all(|child| child.is_closed(bound)),
-        }
-    }
-
-    /// Whether it reads the operand of the step around it.
-    fn reads_operand(&self) -> bool {
-        match self {
-            Self::Operand => true,
-            Self::With(pair) | Self::NullIf(pair) => pair.0.reads_operand(),
-            other => other.children().any(Self::reads_operand),
-        }
-    }
-
     /// Whether any step satisfies the test.
     pub fn any(&self, test: &dyn Fn(&Node) -> bool) -> bool {
         test(self) || self.children().any(|child| child.any(test))
@@ -352,40 +291,6 @@ impl Node {
     /// Whether the program reads a column of a lookup row.
     pub fn reads_lookup(&self) -> bool {
         self.any(&|node| matches!(node, Self::Lookup(..)))
-    }
-}
-
-fn is_null(node: &Node) -> bool {
-    matches!(node, Node::Constant(Value::Null))
-}
-
-/// AND without its trues, OR without its falses; one decided operand decides (`clauses.c`, simplify_and_arguments).
-fn simplified(list: Vec<Node>, neutral: bool, kind: fn(Vec<Node>) -> Node) -> Node {
-    let is = |node: &Node, wanted: bool| matches!(node, Node::Constant(Value::Bool(b)) if *b == wanted);
-    if list.iter().any(|node| is(node, !neutral)) {
-        return Node::Constant(Value::Bool(!neutral));
-    }
-    let mut rest: Vec<Node> = list.into_iter().filter(|node| !is(node, neutral)).collect();
-    if rest.len() > 1 {
-        return kind(rest);
-    }
-    rest.pop().unwrap_or(Node::Constant(Value::Bool(neutral)))
-}
-
-/// COALESCE without its NULLs and without what follows a value.
-fn coalesced(list: Vec<Node>) -> Node {
-    let mut kept = Vec::with_capacity(list.len());
-    for node in list.into_iter().filter(|node| !is_null(node)) {
-        let decides = matches!(node, Node::Constant(_));
-        kept.push(node);
-        if decides {
-            break;
-        }
-    }
-    match kept.len() {
-        0 => Node::Constant(Value::Null),
-        1 => kept.swap_remove(0),
-        _ => Node::Coalesce(kept),
     }
 }
 

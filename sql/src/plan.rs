@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::catalog::{Column, Table};
 use crate::check::LOOKUPS_MAX;
 use crate::error::RowError;
@@ -70,7 +72,7 @@ pub type LookupRow = Arc<[Value]>;
 /// The values that identify a lookup row, as text that the key columns' input functions read, one spelling for equal values.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LookupKey {
-    parts: Box<[Box<str>]>,
+    parts: SmallVec<[Box<str>; 1]>,
 }
 
 /// The programs of a SELECT.
@@ -199,13 +201,13 @@ impl Lookup {
         {
             return Ok(None);
         }
-        let mut parts = Vec::with_capacity(self.program.key.len());
+        let mut parts = SmallVec::with_capacity(self.program.key.len());
         for part in &self.program.key {
             let value = part.node.evaluate(scope)?;
             let Some(text) = part.text(&value) else { return Ok(None) };
             parts.push(text);
         }
-        Ok(Some(LookupKey { parts: parts.into() }))
+        Ok(Some(LookupKey { parts }))
     }
 }
 

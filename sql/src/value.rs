@@ -16,6 +16,8 @@ mod output;
 
 use std::sync::Arc;
 
+use smol_str::SmolStr;
+
 use crate::error::RowError;
 use crate::numeric::Numeric;
 use crate::time;
@@ -99,8 +101,8 @@ pub enum Value {
     Float8(f64),
     /// numeric
     Numeric(Numeric),
-    /// text, varchar, char(n) (padded), enum labels, inet
-    Text(Arc<str>),
+    /// text, varchar, char(n) (padded), enum labels, inet; short texts need no allocation
+    Text(SmolStr),
     /// uuid
     Uuid([u8; 16]),
     /// Days since 1970-01-01; `i32::MIN` and `i32::MAX` are the infinities.
@@ -114,9 +116,9 @@ pub enum Value {
     /// Months, days, microseconds.
     Interval(i32, i32, i64),
     /// json: the text as written
-    Json(Arc<str>),
+    Json(SmolStr),
     /// jsonb: the text as Postgres prints it (`jsonb_out`); operators parse it when they need it
-    Jsonb(Arc<str>),
+    Jsonb(SmolStr),
     /// bytea
     Bytea(Arc<[u8]>),
     /// A one-dimensional array

@@ -91,14 +91,11 @@ fn base(name: &TypeName, catalog: &Catalog) -> Result<Type, SelectError> {
 
 /// An enumeration: known when a column of the tables has it.
 fn user_type(name: &TypeName, catalog: &Catalog) -> Result<Type, SelectError> {
-    let full = match name.schema.as_deref() {
-        None | Some("public") => name.name.clone(),
-        Some(schema) => format!("{schema}.{}", name.name),
-    };
+    let wanted = (name.schema.as_deref().unwrap_or("public").to_owned(), name.name.clone());
     let columns = catalog.tables.iter().flat_map(|table| &table.columns);
     for column in columns {
         let ty = if let Type::Array(element) = &column.ty { element } else { &column.ty };
-        if matches!(ty, Type::Enum(e) if e.name == full) {
+        if matches!(ty, Type::Enum(e) if place(&e.name) == wanted) {
             return Ok(ty.clone());
         }
     }
@@ -107,6 +104,22 @@ fn user_type(name: &TypeName, catalog: &Catalog) -> Result<Type, SelectError> {
         return Err(refusal("0A000", name.at, format!("type \"{shown}\" is not supported")).hint(SUPPORTED));
     }
     Err(refusal("42704", name.at, format!("type \"{shown}\" does not exist or is not supported")).hint(SUPPORTED))
+}
+
+/// Schema and name of a type as `format_type()` writes it: `mood`, `"Mood"`, `other."Size"`.
+fn place(written: &str) -> (String, String) {
+    let (mut schema, mut own) = ("public".to_owned(), String::new());
+    let mut quoted = false;
+    let mut characters = written.chars().peekable();
+    while let Some(c) = characters.next() {
+        match c {
+            '"' if quoted && characters.next_if_eq(&'"').is_some() => own.push('"'),
+            '"' => quoted = !quoted,
+            '.' if !quoted => schema = std::mem::take(&mut own),
+            c => own.push(c),
+        }
+    }
+    (schema, own)
 }
 
 fn numeric(name: &TypeName) -> Result<Type, SelectError> {

@@ -72,8 +72,7 @@ impl<'de> Visitor<'de> for RowSeed<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Option<Row>, A::Error> {
         let columns = self.columns.as_slice();
-        let mut row: Vec<Option<Value>> = Vec::new();
-        row.resize_with(columns.len(), || None);
+        let mut row: Vec<Option<Value>> = columns.iter().map(|_| None).collect();
         let mut error: Option<RowError> = None;
         let next = Cell::new(0);
         while let Some(slot) = map.next_key_seed(Text(|key: &str| Ok(self.columns.slot(key, next.get()))))? {

@@ -1,6 +1,6 @@
 //! The input functions: text to value.
 
-use std::sync::Arc;
+use smol_str::SmolStr;
 
 use super::{Type, Value, array, bytes, float, inet};
 use crate::error::RowError;
@@ -11,7 +11,7 @@ impl Value {
     /// What the type's input function makes of the text, its modifiers applied as for a stored column (so text that is too long
     /// for `varchar(n)` fails with 22001). Fails with Postgres' code and message.
     pub fn from_text(ty: &Type, text: &str) -> Result<Value, RowError> {
-        if text.bytes().any(|b| b == 0) {
+        if text.as_bytes().contains(&0) {
             return Err(RowError::new("22021", "invalid byte sequence for encoding \"UTF8\": 0x00"));
         }
         Ok(match ty {
@@ -107,7 +107,7 @@ fn fit<'a>(text: &'a str, n: Option<u32>, ty: &str) -> Result<&'a str, RowError>
     Err(RowError::new("22001", format!("value too long for type {ty}({n})")))
 }
 
-fn pad(text: &str, n: Option<u32>) -> Arc<str> {
+fn pad(text: &str, n: Option<u32>) -> SmolStr {
     let missing = (n.unwrap_or(0) as usize).saturating_sub(text.chars().count());
     if missing == 0 { text.into() } else { format!("{text}{}", " ".repeat(missing)).into() }
 }

@@ -1,6 +1,7 @@
 //! Seeds from the fixtures, and mutations of them.
 
 use std::io::Read as _;
+use std::path::Path;
 
 use super::tables;
 
@@ -42,11 +43,18 @@ pub fn values() -> Vec<Vec<u8>> {
     seeds
 }
 
-/// The expressions of the cases, and whole SELECTs.
+/// The expressions of all cases, and whole SELECTs.
 pub fn selects() -> Vec<Vec<u8>> {
-    let cases = [include_str!("../select/cases/basics.txt"), include_str!("../select/cases/found.txt")];
-    let lines = cases.iter().flat_map(|cases| cases.lines()).filter(|line| !line.starts_with('#'));
-    let mut seeds: Vec<Vec<u8>> = lines.filter_map(|line| line.split(" | ").nth(1)).map(|text| text.as_bytes().to_vec()).collect();
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/select/cases");
+    let mut seeds = Vec::new();
+    for file in std::fs::read_dir(directory).unwrap() {
+        let cases = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        let lines = cases.lines().filter(|line| !line.starts_with('#'));
+        seeds.extend(lines.filter_map(|line| line.split(" | ").nth(1)).map(|text| text.trim().as_bytes().to_vec()));
+    }
+    // A directory has no order, and the mutations of a seed are to be the same everywhere.
+    seeds.sort();
+    seeds.dedup();
     let whole = [
         "SELECT * FROM samples",
         "SELECT s.t AS \"T\", l.name || 'x' FROM public.samples AS s INNER JOIN l ON l.id = s.i4 AND l.name <> t WHERE NOT b OR i8 IN (1, 2);",

@@ -1,9 +1,13 @@
 //! Names and types of result columns.
 
+use std::sync::Arc;
+
+use highwater_sql::Type;
 use highwater_sql::check::check;
+use highwater_sql::value::EnumType;
 
 use crate::oracle::{self, Oracle};
-use crate::samples::catalog;
+use crate::samples::{catalog, column};
 
 /// SELECT lists whose unnamed outputs Postgres names, with those names.
 const NAMED: &[(&str, &[&str])] = &[
@@ -59,4 +63,48 @@ fn a_star_is_all_columns_in_their_order() {
     assert_eq!(plan.source_columns.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["i4", "i2", "b"]);
     assert_eq!(plan.output("sum"), Some(1));
     assert_eq!(plan.output("none"), None);
+}
+
+/// How `format_type()` writes an enumeration, how a SELECT may, and what means another type.
+const ENUMERATIONS: &[(&str, &[&str], &[&str])] = &[
+    ("mood", &["mood", "MOOD", "\"mood\"", "public.mood"], &["\"Mood\"", "other.mood", "pg_catalog.mood"]),
+    ("\"Mood\"", &["\"Mood\"", "public.\"Mood\""], &["Mood", "mood", "\"\"\"Mood\"\"\""]),
+    ("\"order\"", &["\"order\"", "public.\"order\""], &["\"Order\""]),
+    ("other.\"Size\"", &["other.\"Size\""], &["\"Size\"", "other.Size", "\"other.Size\""]),
+    ("other.size", &["other.size", "OTHER.\"size\""], &["size", "\"other.size\""]),
+    ("\"other.size\"", &["\"other.size\""], &["other.size"]),
+    ("\"a \"\"b\"\"\"", &["\"a \"\"b\"\"\""], &["\"a b\"", "\"a \"\"b\""]),
+];
+
+#[test]
+fn a_cast_names_an_enumeration_as_postgres_does() {
+    for (stored, names, others) in ENUMERATIONS {
+        let mut catalog = catalog();
+        let ty = Type::Enum(Arc::new(EnumType { name: (*stored).into(), labels: vec!["sad".into()] }));
+        catalog.tables[0].columns.push(column("x", ty.clone()));
+        for name in *names {
+            let plan = check(&format!("SELECT t::{name} FROM samples"), &catalog).unwrap_or_else(|e| panic!("{stored} as {name}: {e}"));
+            assert_eq!(plan.outputs[0].ty, ty, "{name}");
+        }
+        for other in *others {
+            let error = check(&format!("SELECT t::{other} FROM samples"), &catalog).unwrap_err();
+            assert_eq!(error.sqlstate, "42704", "{stored} as {other}");
+        }
+    }
+}
+
+#[test]
+fn postgres_names_enumerations_so() {
+    let mut oracle = Oracle::connect(&oracle::url());
+    for (stored, names, others) in ENUMERATIONS {
+        oracle.execute(&format!("BEGIN; CREATE SCHEMA other; CREATE TYPE {stored} AS ENUM ('sad')"));
+        for name in *names {
+            assert_eq!(oracle.type_of(&format!("t::{name}")), *stored, "{name}");
+        }
+        for other in *others {
+            let answer = oracle.type_of(&format!("t::{other}"));
+            assert!(answer.starts_with("!42704"), "{stored} as {other}: {answer}");
+        }
+        oracle.execute("ROLLBACK");
+    }
 }
