@@ -62,7 +62,7 @@ metrics! {
     commit_to_sink_seconds: HistogramVec("highwater_commit_to_sink_seconds", ["pipeline", "sink"], vec![0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0]);
     /// Records between what was read and the end of the partition, as the Kafka client sees it.
     lag: IntGaugeVec("highwater_lag_records", ["pipeline", "sink", "partition"]);
-    /// Tries that failed, by what did not answer: sink (and its dead-letter topic), lookup.
+    /// Tries that failed, by what did not answer: kafka, sink (and its dead-letter topic), lookup.
     retries: IntCounterVec("highwater_retries_total", ["pipeline", "sink", "neighbour"]);
     /// 1 while the sink does not answer.
     outage: IntGaugeVec("highwater_sink_outage", ["pipeline", "sink"]);

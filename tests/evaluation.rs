@@ -24,7 +24,7 @@ fn the_example_of_the_readme_gives_what_it_shows() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     let section = readme.split("## Test your pipeline without servers").nth(1).unwrap().split("\n## ").next().unwrap();
     let words = |text: &str| text.replace('\\', " ").split_whitespace().map(str::to_owned).collect::<Vec<_>>().join(" ");
-    assert!(words(section).contains(&words(EXAMPLE)), "the README shows another command than {EXAMPLE}");
+    assert!(words(section).contains(&words(&format!("target/release/{EXAMPLE}"))), "the README shows another command than {EXAMPLE}");
     let output = run(EXAMPLE);
     assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]), "{}", said(&output));
     let lines = String::from_utf8(output.stdout).unwrap();

@@ -43,6 +43,8 @@ use lines::Lines;
 
 /// Records that go through the SELECT together.
 const BATCH_RECORDS: usize = 500;
+/// Bytes of their lines; one line may exceed it alone.
+const BATCH_BYTES: usize = 16 << 20;
 
 /// What to run, over what.
 #[derive(Clone, Debug)]
@@ -230,9 +232,10 @@ enum Judged {
 impl Evaluation {
     /// The next records, judged; none at the end. `first`: the number of the first one.
     fn read(&self, records: &mut Lines, first: usize) -> Result<Vec<Judged>, Error> {
-        let mut batch = Vec::new();
-        while batch.len() < BATCH_RECORDS {
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while batch.len() < BATCH_RECORDS && bytes < BATCH_BYTES {
             let Some((line, text)) = records.next()? else { break };
+            bytes += text.len();
             let judged = self.judge(&text, first + batch.len());
             batch.push(judged.map_err(|message| Error::Wrong { path: records.path().to_owned(), line, message })?);
         }

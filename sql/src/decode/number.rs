@@ -100,10 +100,13 @@ fn unscaled(ty: &Type, base64: &str, scale: i32) -> Result<Numeric, RowError> {
     }
 }
 
-/// The number as the column writes it: with exactly its digits after the point. One with others has been encoded for another type.
+/// The number as the column writes it: with exactly its digits after the point. One with others has been encoded for another type. The
+/// connector does not know negative scales, and writes such numbers with digits of its own.
 fn exact(ty: &Type, number: Numeric, typmod: Option<(u16, i16)>) -> Read {
     match typmod {
-        Some((_, scale)) if i32::from(scale.max(0)) != i32::from(number.dscale()) => Err(contradiction(ty, "a number of another scale")),
+        Some((_, scale)) if scale >= 0 && i32::from(scale) != i32::from(number.dscale()) => {
+            Err(contradiction(ty, "a number of another scale"))
+        }
         _ => fit(ty, number, typmod),
     }
 }

@@ -51,8 +51,11 @@ const CASES: &[(&str, &str, &str, &str)] = &[
     ("numeric", "", "\"abc\"", "!22P03"),
     ("numeric", "", "\"\"", "!22P03"),
     ("numeric", "", "\"__debezium_unavailable_value\"", "!22P03"),
-    ("numeric(10,2)", "", "\"1.1\"", "1.10"),
-    ("numeric(10,2)", "", "\"1.100\"", "1.10"),
+    ("numeric(10,2)", "", "\"1.10\"", "1.10"),
+    // Of a column with another scale, whatever the value.
+    ("numeric(10,2)", "", "\"1.1\"", "!22P03"),
+    ("numeric(10,2)", "", "\"1.100\"", "!22P03"),
+    ("numeric(5,-2)", "", "\"1200\"", "1200"),
     ("numeric(10,2)", "", "\"1.105\"", "!22P03"),
     ("numeric(4,2)", "", "\"100.00\"", "!22P03"),
     ("numeric(10,2)", r#"{"type":"string"}"#, "\"1.10\"", "1.10"),
@@ -254,9 +257,12 @@ fn a_schema_that_changes_is_read_again() {
     let column = column("v", "numeric(10,2)");
     let decoder = Decoder::new(std::slice::from_ref(&column));
     let decimal = r#"{"type":"bytes","name":"org.apache.kafka.connect.data.Decimal","parameters":{"scale":"2"}}"#;
-    for (schema, value, expected) in
-        [(decimal, "\"ANw=\"", "2.20"), (r#"{"type":"string"}"#, "\"1.10\"", "1.10"), (decimal, "\"ANw=\"", "2.20"), ("", "\"3\"", "3.00")]
-    {
+    for (schema, value, expected) in [
+        (decimal, "\"ANw=\"", "2.20"),
+        (r#"{"type":"string"}"#, "\"1.10\"", "1.10"),
+        (decimal, "\"ANw=\"", "2.20"),
+        ("", "\"3.00\"", "3.00"),
+    ] {
         let row = decoder.decode(record(schema, value, false).as_bytes()).unwrap().after.unwrap().unwrap();
         assert_eq!(row[0].to_text(&column.ty), expected);
     }
