@@ -75,12 +75,7 @@ async fn report(sql: &str, alter: &str, edit: impl Fn(String) -> String) -> Repo
     let postgres = Postgres::shared();
     let url = postgres.database("", &format!("{TABLES}{alter}"));
     let config = parse(&edit(file(&url, sql)));
-    let mut report = Report::default();
-    check_select(&config, &mut report).await;
-    if let Some(plan) = report.plan.clone() {
-        check_sinks(&config, &plan, &mut report.facts);
-    }
-    report
+    check_tables(&config).await
 }
 
 async fn failures(sql: &str, alter: &str, edit: impl Fn(String) -> String) -> Vec<String> {
