@@ -156,9 +156,9 @@ impl Trial {
         // Recovery is under load.
         tokio::time::sleep(seconds(1)).await;
         self.quiesce().await;
-        self.watch.abort();
         self.stage.wait_ready().await;
         let recovery = self.healed.take().unwrap().await.unwrap();
+        self.watch.abort();
         self.stage.assert_exact().await;
         let figures = self.figures(recovery).await;
         self.stage.assert_expiry(Load { seed: self.seed, ..self.load }).await;
@@ -171,9 +171,9 @@ impl Trial {
     async fn finish_ranking(mut self) {
         self.heal();
         self.quiesce().await;
-        self.watch.abort();
         self.stage.wait_ready().await;
         let recovery = self.healed.take().unwrap().await.unwrap();
+        self.watch.abort();
         self.stage.assert_ranking().await;
         let figures = self.figures(recovery).await;
         self.stage.begin_anew().await;
