@@ -1,4 +1,7 @@
 //! The harness can fail: with a protection switched off, the scenario that needs it does. And no release can be told to switch one off.
+//!
+//! The mark has no line here: whether a killed Connect sends anything again depends on the moment, and four seeds may all miss it. Its tests are the
+//! captures of a Debezium that did (`tests/captures.rs`), red without it.
 
 use std::process::Command;
 
@@ -44,7 +47,6 @@ macro_rules! mutations {
 }
 
 mutations! {
-    without_the_mark: "mark", "connect::connect_is_killed_with_long_and_short_transactions";
     without_the_comparison: "compare_and_set", "redis::a_call_comes_late";
     without_the_floor_of_redis: "floor", "engines::the_clocks_of_engines_decide_nothing";
     without_boundaries: "boundary", "connect::a_connector_is_made_anew";
