@@ -35,9 +35,11 @@ LATENCY_SECONDS=${LATENCY_SECONDS:-20}
 LOGS=$ROOT/.local/test-logs
 passed=0 failed=0
 
+USAGE="usage: ./test_pipeline.sh [--unit | --quick | --latency | --faults [NAME...] [--seeds N] | --fuzz [MINUTES] | NAME...]"
+
 case ${1:-} in
   -h | --help) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0" && exit ;;
-  --unit | --quick | --latency) (($# == 1)) || die "usage: ./test_pipeline.sh [--quick | --unit | --latency | --faults [NAME...] | --fuzz [MINUTES] | NAME...]" ;;
+  --unit | --quick | --latency) (($# == 1)) || die "$USAGE" ;;
   --faults)
     wanted=() FAULT_SEEDS=1
     for ((n = 2; n <= $#; n++)); do
@@ -47,13 +49,13 @@ case ${1:-} in
           FAULT_SEEDS=${!n:-}
           [[ $FAULT_SEEDS =~ ^[1-9][0-9]*$ ]] || die "--seeds wants a number"
           ;;
-        -*) die "usage: ./test_pipeline.sh --faults [NAME...] [--seeds N]" ;;
+        -*) die "$USAGE" ;;
         *) wanted+=("${!n}") ;;
       esac
     done
     ;;
-  --fuzz) [[ $# -le 2 && ${2:-5} =~ ^[1-9][0-9]*$ ]] || die "usage: ./test_pipeline.sh --fuzz [MINUTES]" ;;
-  -*) die "usage: ./test_pipeline.sh [--quick | --unit | --latency | --fuzz [MINUTES] | NAME...]" ;;
+  --fuzz) [[ $# -le 2 && ${2:-5} =~ ^[1-9][0-9]*$ ]] || die "$USAGE" ;;
+  -*) die "$USAGE" ;;
 esac
 
 # Runs a part, shows it, and adds up: the tests that cargo counted, or the part itself as one.

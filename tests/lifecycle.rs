@@ -104,30 +104,6 @@ async fn an_engine_that_was_thought_dead_changes_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 #[ignore = "needs the test stack: ./test_pipeline.sh"]
-async fn a_call_to_redis_that_comes_late_changes_nothing() {
-    let mut stage = Stage::set(scenario::engagement("late")).await;
-    stage.start_engines(2).await;
-    let (mut writers, written) = stage.write(Load { changes: 5_000, ..LOAD });
-    stage.reached(&written, 300).await;
-    // GIVEN Redis holds back every write, reads go on, and an engine is not heard of any more while its call waits there
-    let mut redis = redis::Client::open(stage.stack.redis.as_str()).unwrap().get_multiplexed_async_connection().await.unwrap();
-    let _: () = redis::cmd("CLIENT").arg(&["PAUSE", "15000", "WRITE"]).query_async(&mut redis).await.unwrap();
-    stage.reached(&written, 500).await;
-    signal(stage.engines[0].pid(), "-STOP");
-    // WHEN the other engine was given its partitions and read the progress, and then the writes come through
-    stage.reached(&written, 4_500).await;
-    signal(stage.engines[0].pid(), "-CONT");
-    while let Some(ended) = writers.join_next().await {
-        ended.unwrap();
-    }
-    // THEN none of them counted twice
-    stage.wait_ready().await;
-    stage.assert_exact().await;
-    stage.strike().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
-#[ignore = "needs the test stack: ./test_pipeline.sh"]
 async fn what_was_not_acknowledged_is_sent_after_a_kill() {
     let mut stage = Stage::set(scenario::engagement("unanswered")).await;
     stage.start_engines(1).await;
