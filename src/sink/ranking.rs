@@ -224,6 +224,7 @@ impl<L: Log> Ranking<L> {
             pretend(session.call(&self.functions.state()).await?, &mut adopted.id, &mut slices);
         }
         let call = self.functions.apply(&adopted.id, &slices, &targets, batch.payload.entries());
+        reach(Point::BeforeApply);
         let Reply::Done(done) = session.call(&call).await? else { return Err(Error::Moved) };
         adopted.ended = done.ended;
         adopted.unknown.retain(|partition, _| !slices.contains_key(partition));

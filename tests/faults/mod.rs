@@ -11,6 +11,8 @@
 //! A gap is attributed to its hop: the changes that the table's ledger holds, the records of the topic, the events at the receiver are
 //! counted apart.
 
+mod backlog;
+
 mod connect;
 
 mod engines;
@@ -21,8 +23,11 @@ mod receiver;
 
 mod redis;
 
+mod soak;
+
 use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -32,9 +37,10 @@ use rand::{RngExt, SeedableRng};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::support::database::{Load, Written};
-use crate::support::ranking::{Ranking, Seen};
-use crate::support::scenario::Scenario;
-use crate::support::stack::root;
+use crate::support::engine::Engine;
+use crate::support::ranking::Ranking;
+use crate::support::scenario::{RankingSink, Scenario};
+use crate::support::stack::{program, root};
 use crate::support::stage::Stage;
 use crate::support::{kafka, seconds};
 
@@ -70,6 +76,8 @@ struct Trial {
     /// When the fault was over, and how long it then took.
     healed: Option<JoinHandle<Duration>>,
     peak_kib: Arc<Mutex<u64>>,
+    /// Lines of one text that an engine may log.
+    lines_max: usize,
 }
 
 impl Trial {
@@ -83,8 +91,8 @@ impl Trial {
         let gap_ms = Arc::new(AtomicU64::new(0));
         let watch = tokio::spawn(watch(&stage, Arc::clone(&gap_ms)));
         let random = StdRng::seed_from_u64(seed);
-        let (name, healed, peak_kib) = (name.to_owned(), None, Arc::default());
-        let trial = Self { stage, random, name, seed, load, written, writers, watch, gap_ms, healed, peak_kib };
+        let (name, healed, peak_kib, lines_max) = (name.to_owned(), None, Arc::default(), REPEATS_MAX);
+        let trial = Self { stage, random, name, seed, load, written, writers, watch, gap_ms, healed, peak_kib, lines_max };
         trial.stage.reached(&trial.written, CHANGES_BEFORE).await;
         trial
     }
@@ -119,6 +127,19 @@ impl Trial {
         *highest = peak.max(*highest);
     }
 
+    /// Kills Redis and starts it again.
+    async fn kill_redis(&self) {
+        self.stage.stack.kill("redis").await;
+        self.stage.stack.start("redis");
+    }
+
+    /// FLUSHALL.
+    async fn empty_redis(&self) {
+        let client = ::redis::Client::open(self.stage.stack.redis.as_str()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let _: ::redis::Value = ::redis::cmd("FLUSHALL").query_async(&mut connection).await.unwrap();
+    }
+
     /// Kills an engine and starts it again.
     fn kill_engine(&mut self, engine: usize) {
         self.remember_peak(engine);
@@ -133,19 +154,28 @@ impl Trial {
         let redis = self.stage.stack.redis.clone();
         let began = Instant::now();
         self.healed = Some(tokio::spawn(async move {
-            let Some(sink) = sink else { return Duration::ZERO };
-            let ends = kafka::ends(&kafka_url, &topic);
-            let ranking = Ranking::open(&redis, &sink).await;
-            loop {
-                let seen = ranking.look().await;
-                let caught_up = |seen: &Seen| ends.iter().all(|(partition, end)| seen.next(*partition) >= *end);
-                if seen.is_some_and(|seen| !seen.building && caught_up(&seen)) {
-                    return began.elapsed();
-                }
-                assert!(began.elapsed() < seconds(120), "what was written during the fault is not read");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+            if let Some(sink) = sink {
+                caught_up(&kafka_url, &topic, &redis, &sink, seconds(120)).await;
             }
+            began.elapsed()
         }));
+    }
+
+    /// Waits until everything is read that is in the topic now.
+    async fn caught_up(&self) {
+        if let Some(sink) = &self.stage.scenario.ranking {
+            caught_up(&self.stage.stack.kafka, &self.stage.scenario.topic(), &self.stage.stack.redis, sink, seconds(120)).await;
+        }
+    }
+
+    /// The writers rest, everything must be exact, and they go on.
+    async fn compare_and_go_on(&mut self) {
+        self.quiesce().await;
+        self.stage.wait_ready().await;
+        self.stage.assert_exact().await;
+        self.stage.begin_anew().await;
+        self.load.seed += 1;
+        (self.writers, self.written) = self.stage.write(self.load);
     }
 
     /// The writers end; everything must be exact, down to the last row that expires; the figures are reported.
@@ -188,15 +218,7 @@ impl Trial {
     fn assert_quiet(&mut self) {
         for n in 0..self.stage.engines.len() {
             self.remember_peak(n);
-            let engine = &mut self.stage.engines[n];
-            assert!(engine.is_running(), "an engine ended by itself:\n{}", engine.log());
-            let mut said: BTreeMap<String, usize> = BTreeMap::new();
-            for line in engine.warnings() {
-                let parsed: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
-                *said.entry(parsed["message"].as_str().unwrap_or(&line).to_owned()).or_default() += 1;
-            }
-            let most = said.iter().max_by_key(|(_, count)| **count);
-            assert!(most.is_none_or(|(_, count)| *count <= REPEATS_MAX), "the log repeats itself: {most:?}");
+            assert_quiet_log(&mut self.stage.engines[n], self.lines_max);
         }
         let peak = *self.peak_kib.lock().unwrap();
         assert!(peak <= PEAK_KIB_MAX, "an engine held {peak} KiB");
@@ -227,6 +249,40 @@ impl Trial {
         let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
         writeln!(file, "{}", figures.join("\t")).unwrap();
         self.note("exact");
+    }
+}
+
+/// It lives, and its log does not repeat itself.
+fn assert_quiet_log(engine: &mut Engine, lines_max: usize) {
+    assert!(engine.is_running(), "an engine ended by itself:\n{}", engine.log());
+    let mut said: BTreeMap<String, usize> = BTreeMap::new();
+    for line in engine.warnings() {
+        let parsed: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+        *said.entry(parsed["message"].as_str().unwrap_or(&line).to_owned()).or_default() += 1;
+    }
+    let most = said.iter().max_by_key(|(_, count)| **count);
+    assert!(most.is_none_or(|(_, count)| *count <= lines_max), "the log repeats itself: {most:?}");
+}
+
+/// `highwater replay`: a new epoch begins.
+fn replay(trial: &Trial) {
+    let command = || Command::new(program("highwater")).arg("replay").arg(&trial.stage.pipeline).output().unwrap();
+    let output = tokio::task::block_in_place(command);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Waits until the served ranking has read everything that is in the topic now.
+async fn caught_up(kafka_url: &str, topic: &str, redis: &str, sink: &RankingSink, limit: Duration) {
+    let ends = kafka::ends(kafka_url, topic);
+    let ranking = Ranking::open(redis, sink).await;
+    let deadline = Instant::now() + limit;
+    loop {
+        let seen = ranking.look().await.filter(|seen| !seen.building);
+        if seen.is_some_and(|seen| ends.iter().all(|(partition, end)| seen.next(*partition) >= *end)) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "not within {limit:?}: the records up to {ends:?} are read");
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
