@@ -33,6 +33,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::support::database::{Load, Written};
 use crate::support::ranking::{Ranking, Seen};
+use crate::support::redis_server::RedisServer;
 use crate::support::scenario::Scenario;
 use crate::support::stack::root;
 use crate::support::stage::Stage;
@@ -59,6 +60,8 @@ fn seeds() -> std::ops::Range<u64> {
 /// One run of one scenario.
 struct Trial {
     stage: Stage,
+    /// The server that `stage.stack.redis` names.
+    redis: RedisServer,
     random: StdRng,
     name: String,
     seed: u64,
@@ -76,6 +79,7 @@ impl Trial {
     /// The stage is set, engines run, and the writers write until the end.
     async fn begin(name: &str, seed: u64, scenario: Scenario, engines: usize) -> Self {
         let mut stage = Stage::set(scenario).await;
+        let redis = own_redis(&mut stage).await;
         stage.faults = std::env::var(ENGINE_FAULTS).unwrap_or_default();
         stage.start_engines(engines).await;
         let load = Load { writers: 6, changes: u64::MAX, per_second: RATE, seed };
@@ -84,7 +88,7 @@ impl Trial {
         let watch = tokio::spawn(watch(&stage, Arc::clone(&gap_ms)));
         let random = StdRng::seed_from_u64(seed);
         let (name, healed, peak_kib) = (name.to_owned(), None, Arc::default());
-        let trial = Self { stage, random, name, seed, load, written, writers, watch, gap_ms, healed, peak_kib };
+        let trial = Self { stage, redis, random, name, seed, load, written, writers, watch, gap_ms, healed, peak_kib };
         trial.stage.reached(&trial.written, CHANGES_BEFORE).await;
         trial
     }
@@ -228,6 +232,15 @@ impl Trial {
         writeln!(file, "{}", figures.join("\t")).unwrap();
         self.note("exact");
     }
+}
+
+/// A Redis server for this trial alone, in place of the stack's.
+async fn own_redis(stage: &mut Stage) -> RedisServer {
+    let redis = RedisServer::start(stage.directory(), "redis").await;
+    stage.stack.redis = redis.url();
+    let pipeline = std::fs::read_to_string(&stage.pipeline).unwrap();
+    std::fs::write(&stage.pipeline, pipeline.replace("${REDIS_URL}", &redis.url())).unwrap();
+    redis
 }
 
 /// Sends a signal.
