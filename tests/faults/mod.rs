@@ -39,6 +39,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::support::database::{Load, Written};
 use crate::support::engine::Engine;
 use crate::support::ranking::Ranking;
+use crate::support::redis_server::RedisServer;
 use crate::support::scenario::{RankingSink, Scenario};
 use crate::support::stack::{program, root};
 use crate::support::stage::Stage;
@@ -65,6 +66,8 @@ fn seeds() -> std::ops::Range<u64> {
 /// One run of one scenario.
 struct Trial {
     stage: Stage,
+    /// The server that `stage.stack.redis` names.
+    redis: RedisServer,
     random: StdRng,
     name: String,
     seed: u64,
@@ -84,6 +87,7 @@ impl Trial {
     /// The stage is set, engines run, and the writers write until the end.
     async fn begin(name: &str, seed: u64, scenario: Scenario, engines: usize) -> Self {
         let mut stage = Stage::set(scenario).await;
+        let redis = own_redis(&mut stage).await;
         stage.faults = std::env::var(ENGINE_FAULTS).unwrap_or_default();
         stage.start_engines(engines).await;
         let load = Load { writers: 6, changes: u64::MAX, per_second: RATE, seed };
@@ -92,7 +96,7 @@ impl Trial {
         let watch = tokio::spawn(watch(&stage, Arc::clone(&gap_ms)));
         let random = StdRng::seed_from_u64(seed);
         let (name, healed, peak_kib, lines_max) = (name.to_owned(), None, Arc::default(), REPEATS_MAX);
-        let trial = Self { stage, random, name, seed, load, written, writers, watch, gap_ms, healed, peak_kib, lines_max };
+        let trial = Self { stage, redis, random, name, seed, load, written, writers, watch, gap_ms, healed, peak_kib, lines_max };
         trial.stage.reached(&trial.written, CHANGES_BEFORE).await;
         trial
     }
@@ -125,19 +129,6 @@ impl Trial {
         let peak = self.stage.engines[engine].peak_kib().unwrap_or(0);
         let mut highest = self.peak_kib.lock().unwrap();
         *highest = peak.max(*highest);
-    }
-
-    /// Kills Redis and starts it again.
-    async fn kill_redis(&self) {
-        self.stage.stack.kill("redis").await;
-        self.stage.stack.start("redis");
-    }
-
-    /// FLUSHALL.
-    async fn empty_redis(&self) {
-        let client = ::redis::Client::open(self.stage.stack.redis.as_str()).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-        let _: ::redis::Value = ::redis::cmd("FLUSHALL").query_async(&mut connection).await.unwrap();
     }
 
     /// Kills an engine and starts it again.
@@ -284,6 +275,15 @@ async fn caught_up(kafka_url: &str, topic: &str, redis: &str, sink: &RankingSink
         assert!(Instant::now() < deadline, "not within {limit:?}: the records up to {ends:?} are read");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// A Redis server for this trial alone, in place of the stack's.
+async fn own_redis(stage: &mut Stage) -> RedisServer {
+    let redis = RedisServer::start(stage.directory(), "redis").await;
+    stage.stack.redis = redis.url();
+    let pipeline = std::fs::read_to_string(&stage.pipeline).unwrap();
+    std::fs::write(&stage.pipeline, pipeline.replace("${REDIS_URL}", &redis.url())).unwrap();
+    redis
 }
 
 /// Sends a signal.

@@ -60,8 +60,11 @@ async fn strike(trial: &mut Trial, fault: Fault) {
             signal(pid, "-CONT");
         }
         Fault::EpochBegun => replay(trial),
-        Fault::RedisKilled => trial.kill_redis().await,
-        Fault::RedisEmptied => trial.empty_redis().await,
+        Fault::RedisKilled => {
+            trial.redis.kill();
+            trial.redis.restart().await;
+        }
+        Fault::RedisEmptied => drop(trial.redis.run::<String>(&["FLUSHALL"]).await),
         Fault::ConnectKilled => {
             trial.stage.stack.kill("connect").await;
             trial.stage.stack.start("connect");

@@ -14,6 +14,7 @@ pub mod oracle;
 pub mod process;
 pub mod ranking;
 pub mod receiver;
+pub mod redis_server;
 pub mod scenario;
 pub mod stack;
 pub mod stage;
