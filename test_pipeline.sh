@@ -8,7 +8,7 @@
 #   ./test_pipeline.sh --faults [NAME...] [--seeds N] [--first-seed S] [--jobs J] [--minutes M]
 #                                  the scenarios of faults (those whose names hold one of these), N seeds each (1) from S (1) on, J of them at a
 #                                  time (1), each job with a stack of its own, and the table of what they came to; `soak` goes on for M minutes;
-#                                  `mutations` shows that they can fail
+#                                  `without_` shows that they can fail
 #   ./test_pipeline.sh --simulation [SEEDS]   the ranking's decisions against a real Redis in a simulated world (100000), on all cores
 #   ./test_pipeline.sh --fuzz [M]  the fuzz targets with cargo-fuzz, M minutes each (5); installs cargo-fuzz when it is missing
 #   ./test_pipeline.sh NAME...     the integration tests whose names hold one of these

@@ -60,7 +60,7 @@ async fn a_zombie_comes_back() {
             trial.remember_peak(0);
             trial.stage.engines[0].kill();
             let of_all = trial.stage.faults.clone();
-            trial.stage.engines[0].faults = format!("{of_all} stop=before_apply:{}", trial.between(40, 120));
+            trial.stage.engines[0].faults = format!("{of_all} stop=before_apply:{}", trial.between(5, 40));
             trial.stage.engines[0].restart();
             let pid = trial.stage.engines[0].pid();
             eventually("the engine stands still", seconds(60), async || {

@@ -59,7 +59,7 @@ fn fails_without(protection: &str, scenario: &str) {
 macro_rules! mutations {
     ($($name:ident: $protection:literal, $scenario:literal;)+) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
-        #[ignore = "needs the test stack: ./test_pipeline.sh --faults mutations"]
+        #[ignore = "needs the test stack: ./test_pipeline.sh --faults without_"]
         #[allow(clippy::unused_async)]
         async fn $name() {
             fails_without($protection, $scenario);
@@ -77,7 +77,7 @@ mutations! {
 macro_rules! mutations_in_small {
     ($($name:ident: $protection:literal, $target:expr, $test:expr;)+) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
-        #[ignore = "builds the tests with the switches: ./test_pipeline.sh --faults mutations"]
+        #[ignore = "builds the tests with the switches: ./test_pipeline.sh --faults without_"]
         #[allow(clippy::unused_async)]
         async fn $name() {
             fails_in_small_without($protection, $target, $test);
