@@ -35,7 +35,7 @@ use tokio::task::spawn_blocking;
 
 use crate::metrics::Metrics;
 use crate::sink::webhook::time::rfc3339;
-use crate::sink::{Error, Rejected};
+use crate::sink::{Error, Rejected, Sides};
 use crate::source::Record;
 
 const ENTRY_BYTES_MAX: usize = 16 << 20;
@@ -59,17 +59,25 @@ pub struct DeadLetter {
     pub message: String,
     /// The column of a row error.
     pub column: Option<String>,
+    /// The sides that a ranking lacks until it is replayed; none of a record that was parked before it could be judged.
+    pub owed: Sides,
 }
 
 impl DeadLetter {
     /// A record that is wrong as a whole.
     pub fn new(record: Record, class: &'static str, message: impl Into<String>) -> Self {
-        Self { record, class, sqlstate: None, message: message.into(), column: None }
+        Self { record, class, sqlstate: None, message: message.into(), column: None, owed: Sides::NONE }
     }
 
     /// A record one of whose rows cannot be computed.
     pub fn of_row(record: Record, class: &'static str, error: RowError) -> Self {
-        Self { record, class, sqlstate: Some(error.sqlstate), message: error.message, column: error.column }
+        Self { record, class, sqlstate: Some(error.sqlstate), message: error.message, column: error.column, owed: Sides::NONE }
+    }
+
+    /// A record that counts, of which these sides are left out.
+    #[must_use]
+    pub fn owing(self, owed: Sides) -> Self {
+        Self { owed, ..self }
     }
 }
 
