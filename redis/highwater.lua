@@ -24,7 +24,7 @@ Keys. All share a slot and all are declared in every call, in this order; nothin
   6 or 12  {K}:a:expiry          sorted set: '<bucket>:<member>' -> bucket, the order in which entries expire
   7 or 13  {K}:a:ranking         sorted set: the ranking of an epoch that is not served yet, or is being written again
   8 or 14  {K}:a:owed            hash: '<partition>:<offset>' of a record that was parked -> the rows of it that are not in the sums:
-                                 '-' the one it takes away, '+' the one it adds, '-+' both
+                                 '-' the one it takes away, '+' the one it adds, '-+' both, '?' it could not be judged
 
 Amounts are integers in units of 10^-scale; a score is written as '<amount>e-<scale>', which Redis reads as the double nearest to it.
 Lua's numbers are doubles, so nothing may leave +-(2^53 - 1): such a call is refused whole.

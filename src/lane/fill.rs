@@ -65,9 +65,7 @@ impl<P: Default> Filled<P> {
 
     fn park(&mut self, letter: DeadLetter) {
         let DeadLetter { record, owed, .. } = &letter;
-        if !owed.is_empty() {
-            self.batch.owed.push(Owed { partition: record.partition, offset: record.offset, sides: *owed });
-        }
+        self.batch.owed.push(Owed { partition: record.partition, offset: record.offset, sides: *owed });
         self.dead.push(letter);
     }
 

@@ -103,14 +103,14 @@ impl Failed {
     }
 }
 
-/// A record that counts and was parked: which rows of it the result lacks until it is replayed.
+/// A record that was parked: which rows of it the result lacks until it is replayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owed {
     /// Its partition.
     pub partition: i32,
     /// Its offset.
     pub offset: i64,
-    /// The sides that are in no batch.
+    /// The sides that are in no batch; none of a record that was parked before it could be judged.
     pub sides: Sides,
 }
 

@@ -230,7 +230,8 @@ impl Functions {
             call.arg(*partition).arg(*high);
         }
         for Owed { partition, offset, sides } in owed {
-            call.arg(coordinates((*partition, *offset))).arg(sides_text(*sides));
+            let unjudged = sides.is_empty().then_some("?");
+            call.arg(coordinates((*partition, *offset))).arg(unjudged.unwrap_or(sides_text(*sides)));
         }
         add_entries(&mut call, entries);
         call
@@ -298,16 +299,16 @@ const fn sides_text(sides: Sides) -> &'static str {
 pub struct Owing {
     /// The current epoch, empty without one.
     pub epoch: String,
-    /// Of each record that was asked for, in that order.
-    pub sides: Vec<Sides>,
+    /// Of each record that was asked for, in that order; no side of one that could not be judged.
+    pub owed: Vec<Option<Sides>>,
 }
 
 impl FromRedisValue for Owing {
     fn from_redis_value(value: Value) -> Result<Self, redis::ParsingError> {
         let mut parts = Vec::<String>::from_redis_value(value)?.into_iter();
         let epoch = parts.next().ok_or_else(|| unreadable("an epoch"))?;
-        let sides = |text: String| Sides { before: text.contains('-'), after: text.contains('+') };
-        Ok(Self { epoch, sides: parts.map(sides).collect() })
+        let sides = |text: String| (!text.is_empty()).then(|| Sides { before: text.contains('-'), after: text.contains('+') });
+        Ok(Self { epoch, owed: parts.map(sides).collect() })
     }
 }
 

@@ -18,6 +18,8 @@ use crate::source::Log;
 pub enum Standing {
     /// These rows of it are not in the ranking.
     Owed(Sides),
+    /// It was parked before it could be judged, so that nobody knows whether it is a change that was sent twice.
+    Unjudged,
     /// Nothing of it is missing: it was replayed, or counted by a rebuild, or the window and the boundary have passed it.
     Settled,
     /// The epoch has not read it yet.
@@ -71,15 +73,16 @@ impl<L: Log> Ranking<L> {
                 if owing.epoch != current.id {
                     continue;
                 }
-                let standing = |(record, sides): (&(i32, i64), Sides)| match current.progress.get(&record.0) {
-                    _ if !sides.is_empty() => Standing::Owed(sides),
+                let standing = |(record, owed): (&(i32, i64), Option<Sides>)| match current.progress.get(&record.0) {
+                    _ if owed == Some(Sides::NONE) => Standing::Unjudged,
+                    _ if owed.is_some() => Standing::Owed(owed.unwrap_or_default()),
                     Some(progress) if progress.next > record.1 => match current.unkept {
                         Some(0) => Standing::Settled,
                         _ => Standing::Unknown,
                     },
                     _ => Standing::Unread,
                 };
-                let standings = records.iter().zip(owing.sides).map(standing).collect();
+                let standings = records.iter().zip(owing.owed).map(standing).collect();
                 return Ok((owing.epoch, standings));
             }
             Err(Error::Retry("other engines keep beginning epochs of this ranking".to_owned()))

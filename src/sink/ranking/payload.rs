@@ -197,7 +197,8 @@ mod tests {
         ] {
             for (before, after) in [(None, Some(&bad)), (Some(&bad), Some(&good)), (Some(&good), Some(&bad)), (Some(&bad), None)] {
                 let failed = payload.add(&layout(), before.map(|row| &**row), after.map(|row| &**row)).unwrap_err();
-                assert_eq!(failed.sides, Sides { before: before == Some(&bad), after: after == Some(&bad) });
+                let is_bad = |row: Option<&Vec<Value>>| row.is_some_and(|row| std::ptr::eq(row, &bad));
+                assert_eq!(failed.sides, Sides { before: is_bad(before), after: is_bad(after) });
                 let error = failed.error;
                 assert_eq!((error.sqlstate, error.column.as_deref()), (sqlstate, Some(column)));
             }
