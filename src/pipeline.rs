@@ -119,7 +119,7 @@ impl Keeper<'_> {
     /// Until `shutdown`, or until all lanes have stopped by themselves.
     async fn run(self, mut shutdown: watch::Receiver<bool>) -> Result<(), Error> {
         let config = self.config;
-        let follower = Follower::start(config, self.metrics).map_err(|e| Error::Start(config.name.clone(), e.to_string()))?;
+        let _follower = Follower::start(config, self.metrics).map_err(|e| Error::Start(config.name.clone(), e.to_string()))?;
         let mut has_run = false;
         while let Some(plan) = self.wait_until_fine(has_run, shutdown.clone()).await? {
             has_run = true;
@@ -140,7 +140,6 @@ impl Keeper<'_> {
             // It joins its thread, which may be waiting for Kafka.
             let _ = tokio::task::spawn_blocking(move || drop(tail)).await;
         }
-        let _ = tokio::task::spawn_blocking(move || drop(follower)).await;
         Ok(())
     }
 

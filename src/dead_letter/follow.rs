@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
@@ -30,11 +29,10 @@ const METADATA_AGE_MAX: Duration = Duration::from_secs(5);
 /// How often the gauges are set.
 const SHOW_EVERY: Duration = Duration::from_secs(1);
 
-/// The thread; dropping it ends the thread.
+/// The thread. Dropping this tells it to end, and does not wait for it: it may be asking a broker that is away, and leaves nothing undone.
 #[derive(Debug)]
 pub struct Follower {
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
 }
 
 /// Why it cannot be started.
@@ -92,18 +90,14 @@ impl Follower {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let name = format!("letters-{}", config.name);
-        let thread = std::thread::Builder::new().name(name).spawn(move || following.run(&stopped))?;
-        Ok(Self { stop, thread: Some(thread) })
+        std::thread::Builder::new().name(name).spawn(move || following.run(&stopped))?;
+        Ok(Self { stop })
     }
 }
 
 impl Drop for Follower {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            // A thread that panicked has nothing left to end.
-            let _ = thread.join();
-        }
     }
 }
 

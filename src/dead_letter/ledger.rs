@@ -171,7 +171,11 @@ mod tests {
     #[test]
     fn an_entry_is_outstanding_until_a_note_about_it_and_again_when_it_is_parked_again() {
         for mut ledger in [Ledger::whole(), Ledger::outstanding(10)] {
-            assert!(ledger.take(&entry((1, 7), 0, "row")) && ledger.take(&entry((1, 8), 1, "malformed")) && ledger.take(&entry((1, 7), 2, "row")));
+            assert!(
+                ledger.take(&entry((1, 7), 0, "row"))
+                    && ledger.take(&entry((1, 8), 1, "malformed"))
+                    && ledger.take(&entry((1, 7), 2, "row"))
+            );
             assert_eq!(counts(&ledger), [("malformed".to_owned(), 1, Some(1000)), ("row".to_owned(), 1, Some(2000))]);
             assert!(!ledger.take(&note((1, 7), 3, "0:0")), "it is about an entry that was written again since");
             assert!(!ledger.take(&note((1, 9), 4, "0:9")), "nobody knows it");

@@ -155,7 +155,8 @@ impl Report {
 
     /// Why records fail, then a line for each class.
     pub fn render(&self) -> String {
-        let mut lines: Vec<String> = self.reasons.iter().map(|((p, o), reason)| format!("  {p}:{o}  {}", reason.replace('\n', " "))).collect();
+        let mut lines: Vec<String> =
+            self.reasons.iter().map(|((p, o), reason)| format!("  {p}:{o}  {}", reason.replace('\n', " "))).collect();
         let failing: usize = self.classes.values().map(|counts| counts.failing).sum();
         if failing > self.reasons.len() {
             lines.push(format!("  and {} more", failing - self.reasons.len()));
@@ -220,7 +221,8 @@ pub async fn replay<L: Log>(parts: Parts<L>, wanted: &Wanted, mut progress: impl
 /// What is outstanding of what is wanted. Records that are named are looked up whatever became of them.
 fn choose(ledger: &Ledger, wanted: &Wanted, report: &mut Report) -> Vec<(Coordinates, Known)> {
     let takes = |known: &Known| {
-        wanted.class.as_ref().is_none_or(|class| **class == *known.class) && wanted.since_ms.is_none_or(|since_ms| known.parked_ms >= since_ms)
+        wanted.class.as_ref().is_none_or(|class| **class == *known.class)
+            && wanted.since_ms.is_none_or(|since_ms| known.parked_ms >= since_ms)
     };
     let mut todo = Vec::new();
     for (at, known) in ledger.records().iter().filter(|(_, known)| takes(known)) {
@@ -380,7 +382,9 @@ async fn count_once<L: Log>(ranking: &Ranking<L>, letters: &mut [Letter]) -> Res
             (_, Judged::Failing(reason)) => failing(reason),
             (Standing::Unread, _) => failing("the ranking has not read it yet: it is being rebuilt, or no engine runs; try again"),
             (Standing::Unknown, _) => failing("the ranking could not keep all of its dead letters; rebuild it with `highwater replay`"),
-            (Standing::Unjudged, _) => failing("it was parked before it could be judged; a rebuild reads it in its place, `highwater replay`"),
+            (Standing::Unjudged, _) => {
+                failing("it was parked before it could be judged; a rebuild reads it in its place, `highwater replay`")
+            }
             (Standing::Owed(owed), judged) => {
                 let (rows, failed) = match judged {
                     Judged::Rows(_, computed) => ((computed.before.as_deref(), computed.after.as_deref()), computed.failed.clone()),

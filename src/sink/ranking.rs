@@ -234,7 +234,10 @@ impl<L: Log> Ranking<L> {
         adopted.unknown.retain(|partition, _| !slices.contains_key(partition));
         self.note(&done);
         if done.unkept > 0 && adopted.unkept == 0 {
-            warn!("{} dead letters are kept in redis, and no more: the others can only be counted by rebuilding, `highwater replay`", OWED_MAX);
+            warn!(
+                "{} dead letters are kept in redis, and no more: the others can only be counted by rebuilding, `highwater replay`",
+                OWED_MAX
+            );
         }
         adopted.unkept = done.unkept;
         Ok(Written { rejected: Vec::new(), late: done.late })

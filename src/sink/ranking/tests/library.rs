@@ -6,7 +6,9 @@ use redis::{Cmd, Connection, RedisError};
 
 use super::redis_server::{RedisServer, run};
 use crate::progress::{Boundary, Mark};
-use crate::sink::ranking::function::{Clock, Done, Functions, Identity, LIBRARY, NewEpoch, OWED_MAX, Owing, Reply, Role, State, Sum, VERSION};
+use crate::sink::ranking::function::{
+    Clock, Done, Functions, Identity, LIBRARY, NewEpoch, OWED_MAX, Owing, Reply, Role, State, Sum, VERSION,
+};
 use crate::sink::{Owed, Progress, Sides, Slice};
 
 const NOW: i64 = 1_700_000_000_000;

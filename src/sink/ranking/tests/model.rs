@@ -309,7 +309,9 @@ impl Chance {
     /// Records that a batch parks.
     fn owed(&mut self) -> Vec<Owed> {
         let count = if self.often(25) { self.rng.random_range(1..4) } else { 0 };
-        (0..count).map(|n| Owed { partition: self.rng.random_range(0..3), offset: n * 20 + self.rng.random_range(0..20), sides: self.sides() }).collect()
+        (0..count)
+            .map(|n| Owed { partition: self.rng.random_range(0..3), offset: n * 20 + self.rng.random_range(0..20), sides: self.sides() })
+            .collect()
     }
 
     /// A record, what is thought to be owed of it, and what stays so.
