@@ -1,7 +1,5 @@
 //! Engines that die, stand still, come and go, disagree about the time, or are of two versions.
 
-use std::process::Command;
-
 use super::{Trial, seeds, signal};
 use crate::support::{eventually, scenario, seconds};
 
@@ -35,7 +33,7 @@ async fn an_engine_dies_at_each_point_of_a_call() {
             trial.stage.engines[0].faults = format!("kill={point}:{count}");
             trial.stage.engines[0].restart();
             match point {
-                "rebuild" => replay(&trial),
+                "rebuild" => trial.replay(),
                 "drain" => {
                     trial.stage.wait_ready().await;
                     signal(trial.stage.engines[0].pid(), "-TERM");
@@ -50,13 +48,6 @@ async fn an_engine_dies_at_each_point_of_a_call() {
         }
         trial.finish().await;
     }
-}
-
-/// `highwater replay`: a new epoch begins.
-fn replay(trial: &Trial) {
-    let command = || Command::new(crate::support::stack::program("highwater")).arg("replay").arg(&trial.stage.pipeline).output().unwrap();
-    let output = tokio::task::block_in_place(command);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
@@ -108,8 +99,8 @@ async fn a_rebuild_goes_on_while_engines_die_and_events_flow() {
         let mut trial = Trial::begin("rebuild", seed, scenario::engagement(&format!("rebuild{seed}")), 2).await;
         for _ in 0..3 {
             // Two at once: one of them begins the epoch.
-            replay(&trial);
-            replay(&trial);
+            trial.replay();
+            trial.replay();
             trial.pause(0, 400).await;
             let engine = trial.between(0, 1) as usize;
             trial.kill_engine(engine);
