@@ -190,7 +190,14 @@ async fn a_snapshot_is_interrupted_twice() {
                 if sent >= rows { Ok(runs) } else { Err(format!("{sent} of {rows} rows")) }
             })
             .await;
-            trial.stage.connector.restart().await;
+            if interrupted == 1 {
+                trial.stage.connector.restart().await;
+            } else {
+                // New settings restart the task too.
+                let at_once = format!("SELECT * FROM public.{events}");
+                trial.stage.connector.set(&[(&format!("snapshot.select.statement.overrides.public.{events}"), &at_once)]);
+                trial.stage.connector.create().await;
+            }
         }
         trial.note(&format!("interrupted after {:?} rows", runs[first..].iter().map(|(_, rows, _)| rows).collect::<Vec<_>>()));
         let runs = eventually("the last snapshot ends", seconds(90), async || {

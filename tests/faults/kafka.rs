@@ -127,9 +127,11 @@ async fn a_topic_is_made_anew() {
                 })
                 .await;
             }
-            // AND with the remedy everything of the new topic is delivered
+            // AND everything of the new topic is delivered; to one that was away by itself, the broker forgot its offsets with the old topic
             trial.wait_past_the_window().await;
-            set_start(&trial);
+            if engine_runs {
+                set_start(&trial);
+            }
             trial.stage.engines[0].restart();
             trial.stage.wait_ready().await;
         }
