@@ -224,7 +224,9 @@ impl Trial {
         self.stage.wait_ready().await;
         let recovery = self.healed.take().unwrap().await.unwrap();
         self.watch.abort();
+        self.stage.wait_sent().await;
         self.compare(self.stage.assert_ranking()).await;
+        self.stage.wait_read().await;
         let figures = self.figures(recovery).await;
         self.stage.begin_anew().await;
         self.stage.write_all(Load { changes: 300, seed: self.seed + 50, ..self.load }).await;

@@ -94,6 +94,17 @@ pub fn ends(servers: &str, topic: &str) -> BTreeMap<i32, i64> {
     })
 }
 
+/// What a group has committed; 0 for a partition without a commit.
+pub fn committed(servers: &str, topic: &str, group: &str) -> BTreeMap<i32, i64> {
+    let mut list = TopicPartitionList::new();
+    for partition in ends(servers, topic).into_keys() {
+        list.add_partition(topic, partition);
+    }
+    let client: BaseConsumer = config(servers).set("group.id", group).create().unwrap();
+    let committed = block_in_place(|| client.committed_offsets(list, WAIT)).unwrap();
+    committed.elements().iter().map(|element| (element.partition(), element.offset().to_raw().unwrap_or(0).max(0))).collect()
+}
+
 /// The first offset and the next one; a broker that has just started is no leader yet.
 fn watermarks(consumer: &BaseConsumer, topic: &str, partition: i32) -> (i64, i64) {
     let deadline = Instant::now() + WAIT;
