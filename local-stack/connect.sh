@@ -4,8 +4,10 @@ CONNECTOR=engagement-events-connector
 CAPTURED_TOPICS="streaming.public.engagement_events streaming.public.content"
 
 connect_prepare() {
+  # The tests make it longer than a scenario, so that a crash has everything sent again.
+  local OFFSET_FLUSH_MS=${OFFSET_FLUSH_MS:-1000}
   mkdir -p "$STATE/connect"
-  render "$ROOT/local-stack/connect.properties" KAFKA_PORT CONNECT_PORT JARS >"$STATE/connect/connect.properties"
+  render "$ROOT/local-stack/connect.properties" KAFKA_PORT CONNECT_PORT JARS OFFSET_FLUSH_MS >"$STATE/connect/connect.properties"
 }
 
 connect_start() {

@@ -21,11 +21,13 @@ use tracing::{error, info, warn};
 
 use crate::backoff::Backoff;
 use crate::catalog::Database;
+use crate::check::watch::Found;
 use crate::check::{self, State};
 use crate::config::{PipelineConfig, SinkConfig};
 use crate::dead_letter::follow::Follower;
 use crate::http::{self, Status};
 use crate::metrics::{LaneMetrics, Metrics};
+use crate::progress::WENT_BACK_REMEDY;
 use crate::sink::ranking::Ranking;
 use crate::sink::ranking::verify::Verified;
 use crate::source::topic::KafkaLog;
@@ -120,7 +122,7 @@ impl Keeper<'_> {
     async fn run(self, mut shutdown: watch::Receiver<bool>) -> Result<(), Error> {
         let config = self.config;
         let _follower = Follower::start(config, self.metrics).map_err(|e| Error::Start(config.name.clone(), e.to_string()))?;
-        let mut has_run = false;
+        let (mut has_run, mut went_back) = (false, false);
         while let Some(plan) = self.wait_until_fine(has_run, shutdown.clone()).await? {
             has_run = true;
             let (witness, tables) = check::watch::watch();
@@ -132,13 +134,22 @@ impl Keeper<'_> {
             let mut ended = std::pin::pin!(all_ended(lanes));
             tokio::select! {
                 () = &mut ended => return Err(Error::Stopped),
-                changed = tables.until_changed(config, &plan) => warn!(pipeline = config.name, "the tables changed, the lanes start again: {changed}"),
+                what = tables.until_ended(config, &plan) => match what {
+                    Found::Changed(what) => warn!(pipeline = config.name, "the tables changed, the lanes start again: {what}"),
+                    Found::WentBack(what) => {
+                        error!(pipeline = config.name, "the lanes stop: {what}; {WENT_BACK_REMEDY}");
+                        went_back = true;
+                    }
+                },
                 _ = shutdown.wait_for(|stop| *stop) => {}
             }
             let _ = end.send(true);
             ended.await;
             // It joins its thread, which may be waiting for Kafka.
             let _ = tokio::task::spawn_blocking(move || drop(tail)).await;
+            if went_back {
+                return Err(Error::Stopped);
+            }
         }
         Ok(())
     }

@@ -25,6 +25,10 @@ use crate::change::{Change, Op, Snapshot};
 use crate::faults::{Protection, holds};
 use crate::sink::Policy;
 
+/// What an operator does when LSNs went back.
+pub const WENT_BACK_REMEDY: &str = "the database was restored from a backup or is another cluster: stop the engines, delete the connector \
+                                    with its stored offsets, its slot and its topics, create them again, start the engines";
+
 /// What was seen last on a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
@@ -148,6 +152,11 @@ impl Mark {
         let hashes = next()?.split(',').rev().filter(|h| !h.is_empty());
         let seen = hashes.map(|h| u64::from_str_radix(h, 16).ok()).collect::<Option<_>>()?;
         next().is_none().then_some(Self { pair, seen, commit_us, null_first })
+    }
+
+    /// How far it read the WAL; 0 when it read nothing.
+    pub fn read_lsn(&self) -> u64 {
+        self.pair.map_or(0, |(first, own)| first.max(own))
     }
 
     /// Judges a streamed record and moves past it.

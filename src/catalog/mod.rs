@@ -93,6 +93,28 @@ pub async fn server(database: &Database) -> Result<Server, Error> {
     Ok(Server { version: row.try_get(0)?, version_number: row.try_get(1)?, wal_level: row.try_get(2)?, standby: row.try_get(3)? })
 }
 
+/// Which cluster it is, and how far it has written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wal {
+    /// The end of what is flushed; none on a standby.
+    pub end_lsn: Option<u64>,
+    /// `system_identifier`
+    pub cluster: i64,
+}
+
+/// Asks the server where its WAL ends.
+pub async fn wal(database: &Database) -> Result<Wal, Error> {
+    let mut connection = database.connection().await?;
+    let row = sqlx::query(
+        "SELECT CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN (pg_catalog.pg_current_wal_flush_lsn() - '0/0')::text END, system_identifier
+         FROM pg_catalog.pg_control_system()",
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    let end: Option<String> = row.try_get(0)?;
+    Ok(Wal { end_lsn: end.and_then(|end| end.parse().ok()), cluster: row.try_get(1)? })
+}
+
 /// Everything of some tables that decides how a SELECT over them is planned, as one text to compare. One cheap query that waits for no lock on the tables.
 pub async fn fingerprint(database: &Database, names: &[TableName]) -> Result<String, Error> {
     let schemas: Vec<&str> = names.iter().map(|name| name.schema.as_deref().unwrap_or("public")).collect();

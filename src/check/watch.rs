@@ -1,11 +1,17 @@
-//! Whether the tables still are what a plan was made for.
+//! Whether the tables still are what a plan was made for, and the database still the one whose changes were read.
 //!
 //! Postgres is asked again every [`READ_EVERY`], and at once when a record contradicts the plan or fails under it: a column that is gone, a value of
 //! another type, an old row that is missing, an overflow that another type would not have. What this promises: no record is given up while its
 //! table is another one than the plan's. The lane holds it back until Postgres has said, after the record was read, that nothing changed; if something
 //! did, the lanes end before it and start again with a new plan, or wait until the contradiction is mended. A change that was taken back before Postgres was
 //! asked is not seen: records of the time between are given up.
+//!
+//! A database that was restored from an older copy writes its WAL anew from there. A connector that keeps its offsets skips all of it until it is past
+//! them, so that no record ever tells. Postgres does: its WAL ends before what was read from it. That it ended there is not seen any more once it
+//! has grown past that; another cluster is known by its system identifier as long as the process lives.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use highwater_sql::catalog::Table;
@@ -15,39 +21,58 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
 use super::{State, check_tables};
-use crate::catalog::{self, Database};
+use crate::catalog::{self, Database, Wal};
 use crate::config::PipelineConfig;
 
 /// How often Postgres is asked when no lane asks.
 const READ_EVERY: Duration = Duration::from_secs(10);
+/// How soon it is asked for the first time: a restored database may soon have written past the place where it was read.
+const FIRST_READ: Duration = Duration::from_secs(1);
 /// How soon it is asked again when it does not answer and a lane waits.
 const RETRY_EVERY: Duration = Duration::from_millis(250);
 /// Questions that wait for the same answer; one lane has one at a time.
 const QUESTIONS_MAX: usize = 256;
 
-/// The lanes' end: asks.
+/// The lanes' end: asks, and tells how far the WAL was read.
 #[derive(Clone, Debug)]
-pub struct Witness(mpsc::Sender<oneshot::Sender<()>>);
+pub struct Witness {
+    questions: mpsc::Sender<oneshot::Sender<()>>,
+    read_lsn: Arc<AtomicU64>,
+}
 
 /// The pipeline's end: reads the catalog, and answers.
 #[derive(Debug)]
 pub struct Watch {
     questions: mpsc::Receiver<oneshot::Sender<()>>,
+    /// The highest position in the WAL that any lane has read.
+    read_lsn: Arc<AtomicU64>,
     /// What Postgres told when nothing had changed.
     known: Option<String>,
+    /// The cluster's system identifier.
+    cluster: Option<i64>,
+}
+
+/// Why the lanes cannot go on as they are.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Found {
+    /// The tables are not what the plan was made for: they may start again.
+    Changed(String),
+    /// The database is not the one whose changes were read: going on would be wrong.
+    WentBack(String),
 }
 
 /// What Postgres says.
 enum Look {
     Same,
-    Changed(String),
+    Ended(Found),
     Unknown(String),
 }
 
 /// Both ends.
 pub fn watch() -> (Witness, Watch) {
     let (asks, questions) = mpsc::channel(QUESTIONS_MAX);
-    (Witness(asks), Watch { questions, known: None })
+    let read_lsn = Arc::new(AtomicU64::new(0));
+    (Witness { questions: asks, read_lsn: Arc::clone(&read_lsn) }, Watch { questions, read_lsn, known: None, cluster: None })
 }
 
 impl Witness {
@@ -55,23 +80,30 @@ impl Witness {
     /// when they did change: the lane is being ended, and drops this.
     pub async fn unchanged(&self) {
         let (answer, answered) = oneshot::channel();
-        let said = self.0.send(answer).await.is_ok() && answered.await.is_ok();
+        let said = self.questions.send(answer).await.is_ok() && answered.await.is_ok();
         if !said {
             std::future::pending::<()>().await;
         }
     }
+
+    /// The WAL was read up to here.
+    pub fn read(&self, lsn: u64) {
+        self.read_lsn.fetch_max(lsn, Ordering::Relaxed);
+    }
 }
 
 impl Watch {
-    /// Returns when the tables are not what `plan` was made for, with what changed.
-    pub async fn until_changed(mut self, config: &PipelineConfig, plan: &Plan) -> String {
+    /// Returns when the tables are not what `plan` was made for, or the database is another one.
+    pub async fn until_ended(mut self, config: &PipelineConfig, plan: &Plan) -> Found {
         let database = match Database::new(&config.source.postgres) {
             Ok(database) => database,
-            Err(error) => return error.to_string(),
+            Err(error) => return Found::Changed(error.to_string()),
         };
         let (mut asked, mut silent) = (Vec::new(), false);
-        let changed = loop {
-            let until = Instant::now() + if asked.is_empty() { READ_EVERY } else { RETRY_EVERY };
+        let mut wait = FIRST_READ;
+        let ended = loop {
+            let until = Instant::now() + if asked.is_empty() { wait } else { RETRY_EVERY };
+            wait = READ_EVERY;
             match timeout_at(until, self.questions.recv()).await {
                 Ok(Some(question)) => asked.push(question),
                 // No lane is left to ask: their end is what ends this too.
@@ -84,7 +116,7 @@ impl Watch {
             }
             asked.retain(|question| !question.is_closed());
             match self.look(config, plan, &database).await {
-                Look::Changed(what) => break what,
+                Look::Ended(ended) => break ended,
                 Look::Same => {
                     if std::mem::take(&mut silent) {
                         info!(pipeline = config.name, "postgres says again whether the tables changed");
@@ -101,11 +133,23 @@ impl Watch {
             }
         };
         database.close().await;
-        changed
+        ended
     }
 
     async fn look(&mut self, config: &PipelineConfig, plan: &Plan, database: &Database) -> Look {
         let Ok(names) = highwater_sql::parse::tables(&config.select.sql) else { return Look::Same };
+        // Before the server is asked: its WAL only grows.
+        let read_lsn = self.read_lsn.load(Ordering::Relaxed);
+        match catalog::wal(database).await {
+            Ok(wal) => {
+                if let Some(what) = self.went_back(read_lsn, &wal) {
+                    return Look::Ended(Found::WentBack(what));
+                }
+            }
+            // A role that may not ask goes without.
+            Err(catalog::Error::Refused(_)) => {}
+            Err(error) => return Look::Unknown(error.to_string()),
+        }
         // Read before the check, so that what changes in between is looked at again.
         let told = match catalog::fingerprint(database, &names).await {
             Ok(told) if self.known.as_ref() == Some(&told) => return Look::Same,
@@ -116,10 +160,10 @@ impl Watch {
         match (report.state(), &report.plan) {
             (State::Failed, _) => {
                 let said = report.of(State::Failed).map(|fact| format!("{}: {}", fact.subject, fact.text));
-                Look::Changed(said.collect::<Vec<_>>().join("; "))
+                Look::Ended(Found::Changed(said.collect::<Vec<_>>().join("; ")))
             }
             (State::Ok | State::Warning, Some(now)) => match difference(plan, now) {
-                Some(what) => Look::Changed(format!("{what} changed")),
+                Some(what) => Look::Ended(Found::Changed(format!("{what} changed"))),
                 None => {
                     self.known = Some(told);
                     Look::Same
@@ -128,6 +172,20 @@ impl Watch {
             _ => Look::Unknown(report.waiting_for()),
         }
     }
+
+    /// What shows that the database is another one than was read up to `read_lsn`. A standby may lag: its position says nothing.
+    fn went_back(&mut self, read_lsn: u64, wal: &Wal) -> Option<String> {
+        if let Some(was) = self.cluster.replace(wal.cluster).filter(|was| *was != wal.cluster) {
+            return Some(format!("it is another cluster, {} and not {was}: its LSNs are others", wal.cluster));
+        }
+        let end = wal.end_lsn.filter(|end| *end < read_lsn)?;
+        Some(format!("the WAL ends at {}, before the last change that was read, {}: LSNs went back", lsn(end), lsn(read_lsn)))
+    }
+}
+
+/// As Postgres writes it.
+fn lsn(lsn: u64) -> String {
+    format!("{:X}/{:X}", lsn >> 32, lsn & 0xffff_ffff)
 }
 
 /// What differs of what a plan needs; columns that it does not name do not matter.
@@ -195,6 +253,21 @@ mod tests {
             }
         }
         timeout(patience, asks).await.unwrap().unwrap();
+    }
+
+    #[test]
+    fn a_wal_that_ends_before_what_was_read_is_another_databases() {
+        let (witness, mut watch) = watch();
+        let mut look = |end_lsn, cluster| watch.went_back(watch.read_lsn.load(Ordering::Relaxed), &Wal { end_lsn, cluster });
+        assert_eq!(look(Some(5), 7), None, "nothing was read yet");
+        witness.read(0x1_0000_0020);
+        witness.read(0x10);
+        assert_eq!(look(Some(0x1_0000_0020), 7), None);
+        assert_eq!(look(None, 7), None, "a standby may lag");
+        let said = "the WAL ends at 1/1F, before the last change that was read, 1/20: LSNs went back";
+        assert_eq!(look(Some(0x1_0000_001f), 7).as_deref(), Some(said));
+        let said = "it is another cluster, 8 and not 7: its LSNs are others";
+        assert_eq!(look(Some(0x2_0000_0000), 8).as_deref(), Some(said), "however far its WAL is");
     }
 
     #[tokio::test]

@@ -154,6 +154,9 @@ impl<S: Sink> Lane<S> {
         for _ in 0..std::mem::take(&mut self.owed) {
             self.parts.source.credit();
         }
+        for progress in resume.partitions.values() {
+            self.parts.select.witness.read(progress.mark.read_lsn());
+        }
         self.reading.boundary = resume.boundary;
         self.settled = resume.partitions.clone();
         self.reading.partitions = resume.partitions;

@@ -3,7 +3,7 @@
 use crate::change::{Change, Op, Snapshot};
 use crate::decode::{self, Decoded};
 use crate::lane::{Lane, Reading};
-use crate::progress::{Boundary, Verdict, decide};
+use crate::progress::{Boundary, Verdict, WENT_BACK_REMEDY, decide};
 use crate::sink::{Error, Policy, Progress, Sides, Sink};
 use crate::source::Record;
 use crate::source::kafka::Fetched;
@@ -86,6 +86,10 @@ impl<S: Sink> Lane<S> {
         };
         let Reading { boundary, partitions, .. } = &mut self.reading;
         let Some(at) = partitions.get_mut(&record.partition) else { return Ok((Work::Nothing, false)) };
+        if change.op != Op::Read {
+            let (first, own) = change.position.pair();
+            self.parts.select.witness.read(first.max(own));
+        }
         let policy = self.parts.sink.policy();
         let verdict = decide(&change, record.timestamp_ms, policy, boundary.as_ref(), &mut at.mark);
         if verdict == Verdict::BeganAnew {
@@ -129,8 +133,6 @@ fn went_back(record: &Record) -> Error {
             "partition {} offset {}: the change lies below what was applied, yet was committed later: LSNs went back",
             record.partition, record.offset
         ),
-        remedy: "the database was restored from a backup or is another cluster: stop the engines, delete the connector with its stored \
-                 offsets, its slot and this topic, create them again, start the engines"
-            .into(),
+        remedy: WENT_BACK_REMEDY.into(),
     }
 }

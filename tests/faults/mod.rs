@@ -15,6 +15,10 @@ mod backlog;
 
 mod connect;
 
+mod kafka;
+
+mod postgres;
+
 mod engines;
 
 mod mutations;
@@ -27,11 +31,13 @@ mod soak;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::task::{JoinHandle, JoinSet};
@@ -43,7 +49,7 @@ use crate::support::redis_server::RedisServer;
 use crate::support::scenario::{RankingSink, Scenario};
 use crate::support::stack::{program, root};
 use crate::support::stage::Stage;
-use crate::support::{kafka, seconds};
+use crate::support::{kafka as topics, seconds};
 
 /// Faults of every engine, in the words of `src/faults.rs`.
 const ENGINE_FAULTS: &str = "HIGHWATER_FAULTS_OF_ENGINES";
@@ -86,7 +92,11 @@ struct Trial {
 impl Trial {
     /// The stage is set, engines run, and the writers write until the end.
     async fn begin(name: &str, seed: u64, scenario: Scenario, engines: usize) -> Self {
-        let mut stage = Stage::set(scenario).await;
+        Self::begin_on(name, seed, Stage::set(scenario).await, engines).await
+    }
+
+    /// The same, on a stage that is set.
+    async fn begin_on(name: &str, seed: u64, mut stage: Stage, engines: usize) -> Self {
         let redis = own_redis(&mut stage).await;
         stage.faults = std::env::var(ENGINE_FAULTS).unwrap_or_default();
         stage.start_engines(engines).await;
@@ -107,6 +117,37 @@ impl Trial {
         while let Some(ended) = self.writers.join_next().await {
             ended.unwrap();
         }
+    }
+
+    /// The writers write on.
+    fn write_on(&mut self) {
+        (self.writers, self.written) = self.stage.write(Load { seed: self.seed + 25, ..self.load });
+    }
+
+    /// Waits until every row that is in the table now has left the window.
+    async fn wait_past_the_window(&self) {
+        let newest = format!("SELECT max(event_ts)::text FROM {}", self.stage.scenario.source);
+        let newest = self.stage.database.value(&newest).await;
+        self.stage.database.run(&format!("SELECT pg_sleep_until('{newest}'::timestamptz + interval '31 s')")).await;
+    }
+
+    /// Runs a command of the program on the trial's pipeline: exit code, and what it said.
+    fn command(&self, name: &str) -> (Option<i32>, String) {
+        let command = || Command::new(program("highwater")).arg(name).arg(&self.stage.pipeline).output().unwrap();
+        let output = tokio::task::block_in_place(command);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+    }
+
+    /// `highwater replay`: a new epoch begins.
+    fn replay(&self) {
+        let (code, said) = self.command("replay");
+        assert_eq!(code, Some(0), "{said}");
+    }
+
+    /// `highwater verify`.
+    fn verify(&self) -> (Option<i32>, String) {
+        self.command("verify")
     }
 
     /// Somewhere between two numbers.
@@ -180,12 +221,20 @@ impl Trial {
         self.stage.wait_ready().await;
         let recovery = self.healed.take().unwrap().await.unwrap();
         self.watch.abort();
-        self.stage.assert_exact().await;
+        self.compare(self.stage.assert_exact()).await;
         let figures = self.figures(recovery).await;
         self.stage.assert_expiry(Load { seed: self.seed, ..self.load }).await;
         self.assert_quiet();
         self.report(&figures);
         self.stage.strike().await;
+    }
+
+    /// Where it fails, the three ledgers are told too.
+    async fn compare(&self, comparison: impl Future<Output = ()>) {
+        if let Err(panic) = AssertUnwindSafe(comparison).catch_unwind().await {
+            self.note(&self.stage.hops().await);
+            resume_unwind(panic);
+        }
     }
 
     /// The same where the webhook cannot be compared: what was written while there was no slot is in no record, by Debezium's design.
@@ -195,11 +244,13 @@ impl Trial {
         self.stage.wait_ready().await;
         let recovery = self.healed.take().unwrap().await.unwrap();
         self.watch.abort();
-        self.stage.assert_ranking().await;
+        self.stage.wait_sent().await;
+        self.compare(self.stage.assert_ranking()).await;
+        self.stage.wait_read().await;
         let figures = self.figures(recovery).await;
         self.stage.begin_anew().await;
         self.stage.write_all(Load { changes: 300, seed: self.seed + 50, ..self.load }).await;
-        self.stage.assert_exact().await;
+        self.compare(self.stage.assert_exact()).await;
         self.assert_quiet();
         self.report(&figures);
         self.stage.strike().await;
@@ -218,7 +269,7 @@ impl Trial {
     async fn figures(&self, recovery: Duration) -> Vec<String> {
         let stats = self.stage.receiver.stats().await;
         let noted = self.stage.scenario.noted(&self.stage.database).await;
-        let records: i64 = kafka::ends(&self.stage.stack.kafka, &self.stage.scenario.topic()).values().sum();
+        let records: i64 = topics::ends(&self.stage.stack.kafka, &self.stage.scenario.topic()).values().sum();
         vec![
             self.name.clone(),
             self.seed.to_string(),
@@ -255,16 +306,9 @@ fn assert_quiet_log(engine: &mut Engine, lines_max: usize) {
     assert!(most.is_none_or(|(_, count)| *count <= lines_max), "the log repeats itself: {most:?}");
 }
 
-/// `highwater replay`: a new epoch begins.
-fn replay(trial: &Trial) {
-    let command = || Command::new(program("highwater")).arg("replay").arg(&trial.stage.pipeline).output().unwrap();
-    let output = tokio::task::block_in_place(command);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
 /// Waits until the served ranking has read everything that is in the topic now.
 async fn caught_up(kafka_url: &str, topic: &str, redis: &str, sink: &RankingSink, limit: Duration) {
-    let ends = kafka::ends(kafka_url, topic);
+    let ends = topics::ends(kafka_url, topic);
     let ranking = Ranking::open(redis, sink).await;
     let deadline = Instant::now() + limit;
     loop {

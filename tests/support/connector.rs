@@ -41,6 +41,13 @@ impl Connector {
         Self { url: format!("{}/connectors/{name}", stack.connect), name: name.to_owned(), settings: all }
     }
 
+    /// Puts settings over those it has; they hold when it is created again.
+    pub fn set(&mut self, settings: &[(&str, &str)]) {
+        for (key, value) in settings {
+            self.settings.insert((*key).to_owned(), Value::from(*value));
+        }
+    }
+
     /// Creates it and waits until its task runs.
     pub async fn create(&self) {
         let settings = Value::from(self.settings.clone()).to_string();
@@ -70,6 +77,35 @@ impl Connector {
         .await;
     }
 
+    /// Has its task end and start again.
+    pub async fn restart(&self) {
+        self.ask(Method::POST, "restart?includeTasks=true", &[200, 202, 204]).await;
+    }
+
+    /// Has its task end in good order.
+    pub async fn stop(&self) {
+        self.ask(Method::PUT, "stop", &[204]).await;
+        eventually("the task has ended", seconds(60), async || {
+            let status = http::get(&format!("{}/status", self.url)).await?;
+            if status.contains("\"tasks\":[]") { Ok(()) } else { Err(status) }
+        })
+        .await;
+    }
+
+    /// Has it go on after a stop.
+    pub async fn resume(&self) {
+        self.ask(Method::PUT, "resume", &[202]).await;
+        self.wait_running().await;
+    }
+
+    async fn ask(&self, method: Method, path: &str, wanted: &[u16]) {
+        eventually(path, seconds(60), async || match http::request(method.clone(), &format!("{}/{path}", self.url), None).await? {
+            (status, _) if wanted.contains(&status) => Ok(()),
+            (status, body) => Err(format!("{status} {body}")),
+        })
+        .await;
+    }
+
     /// Deletes it; slot, publication and Connect's stored offsets for it stay.
     pub async fn delete(&self) {
         eventually("the connector is deleted", seconds(60), async || match http::request(Method::DELETE, &self.url, None).await? {
@@ -81,16 +117,9 @@ impl Connector {
 
     /// Deletes it with its stored offsets, its slot and its publication, so that the next one begins with a snapshot.
     pub async fn delete_wholly(&self, database: &Database) {
-        let ask = async |method: Method, path: &str, wanted: u16| {
-            eventually(path, seconds(60), async || match http::request(method.clone(), &format!("{}/{path}", self.url), None).await? {
-                (status, _) if status == wanted => Ok(()),
-                (status, body) => Err(format!("{status} {body}")),
-            })
-            .await;
-        };
-        ask(Method::PUT, "stop", 204).await;
+        self.ask(Method::PUT, "stop", &[204]).await;
         // Refused until the tasks have ended.
-        ask(Method::DELETE, "offsets", 200).await;
+        self.ask(Method::DELETE, "offsets", &[200]).await;
         self.delete().await;
         self.drop_slot(database).await;
     }

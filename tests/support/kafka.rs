@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message};
@@ -62,22 +62,55 @@ pub async fn delete_topic(servers: &str, topic: &str) {
     }
 }
 
+/// Gives a topic that many partitions.
+pub async fn add_partitions(servers: &str, topic: &str, count: usize) {
+    let admin: AdminClient<DefaultClientContext> = config(servers).create().unwrap();
+    let wanted = NewPartitions::new(topic, count);
+    for result in admin.create_partitions([&wanted], &AdminOptions::new().operation_timeout(Some(WAIT))).await.unwrap() {
+        result.unwrap();
+    }
+}
+
+/// Removes every record before these offsets, as retention does.
+pub async fn delete_records(servers: &str, topic: &str, before: &BTreeMap<i32, i64>) {
+    let admin: AdminClient<DefaultClientContext> = config(servers).create().unwrap();
+    let mut offsets = TopicPartitionList::new();
+    for (partition, offset) in before {
+        offsets.add_partition_offset(topic, *partition, Offset::Offset(*offset)).unwrap();
+    }
+    let deleted = admin.delete_records(&offsets, &AdminOptions::new().operation_timeout(Some(WAIT))).await.unwrap();
+    for element in deleted.elements() {
+        element.error().unwrap();
+    }
+}
+
 /// The next offset of every partition; none while the topic does not exist.
 pub fn ends(servers: &str, topic: &str) -> BTreeMap<i32, i64> {
     block_in_place(|| {
         let consumer = consumer(servers);
         let metadata = consumer.fetch_metadata(Some(topic), WAIT).unwrap();
         let partitions = metadata.topics()[0].partitions().iter().map(|partition| partition.id());
-        partitions.map(|p| (p, end(&consumer, topic, p))).collect()
+        partitions.map(|p| (p, watermarks(&consumer, topic, p).1)).collect()
     })
 }
 
-/// The next offset; a broker that has just started is no leader yet.
-fn end(consumer: &BaseConsumer, topic: &str, partition: i32) -> i64 {
+/// What a group has committed; 0 for a partition without a commit.
+pub fn committed(servers: &str, topic: &str, group: &str) -> BTreeMap<i32, i64> {
+    let mut list = TopicPartitionList::new();
+    for partition in ends(servers, topic).into_keys() {
+        list.add_partition(topic, partition);
+    }
+    let client: BaseConsumer = config(servers).set("group.id", group).create().unwrap();
+    let committed = block_in_place(|| client.committed_offsets(list, WAIT)).unwrap();
+    committed.elements().iter().map(|element| (element.partition(), element.offset().to_raw().unwrap_or(0).max(0))).collect()
+}
+
+/// The first offset and the next one; a broker that has just started is no leader yet.
+fn watermarks(consumer: &BaseConsumer, topic: &str, partition: i32) -> (i64, i64) {
     let deadline = Instant::now() + WAIT;
     loop {
         match consumer.fetch_watermarks(topic, partition, WAIT) {
-            Ok((_, end)) => return end,
+            Ok(found) => return found,
             Err(error) => assert!(Instant::now() < deadline, "{topic} {partition}: {error}"),
         }
         std::thread::sleep(Duration::from_millis(100));
@@ -125,17 +158,17 @@ pub fn records(servers: &str, topic: &str) -> Vec<Stored> {
         let mut assignment = TopicPartitionList::new();
         let mut missing: i64 = 0;
         for (partition, end) in ends {
-            let start = consumer.fetch_watermarks(topic, partition, WAIT).unwrap().0;
+            let start = watermarks(&consumer, topic, partition).0;
             assignment.add_partition_offset(topic, partition, Offset::Offset(start)).unwrap();
             missing += end - start;
         }
         consumer.assign(&assignment).unwrap();
-        let (mut found, deadline) = (Vec::new(), Instant::now() + WAIT);
+        let (mut found, mut moved) = (Vec::new(), Instant::now());
         while missing > 0 {
-            assert!(Instant::now() < deadline, "{missing} records of {topic} were not read");
+            assert!(moved.elapsed() < WAIT, "{missing} records of {topic} were not read");
             let Some(message) = consumer.poll(Duration::from_millis(100)) else { continue };
             found.push(stored(&message.unwrap()));
-            missing -= 1;
+            (missing, moved) = (missing - 1, Instant::now());
         }
         found
     })

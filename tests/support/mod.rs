@@ -8,9 +8,11 @@
 pub mod connector;
 pub mod database;
 pub mod engine;
+pub mod hops;
 pub mod http;
 pub mod kafka;
 pub mod oracle;
+pub mod postgres;
 pub mod process;
 pub mod ranking;
 pub mod receiver;

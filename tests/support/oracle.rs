@@ -45,6 +45,14 @@ impl Scenario {
         database.value(&format!("SELECT count(*) FROM {}", self.ledger())).await.parse().unwrap()
     }
 
+    /// The same as Debezium tells them: a change of the key is a delete and an insert.
+    pub async fn noted_changes(&self, database: &Database) -> u64 {
+        let same: Vec<_> = self.key.iter().map(|column| format!("(prior).{column} = (later).{column}")).collect();
+        let (same, ledger) = (same.join(" AND "), self.ledger());
+        let changes = format!("SELECT coalesce(sum(CASE WHEN op <> 'UPDATE' OR {same} THEN 1 ELSE 2 END), 0) FROM {ledger}");
+        database.value(&changes).await.parse().unwrap()
+    }
+
     /// Forgets what was noted, so that the next comparison is about what comes.
     pub async fn clear_ledger(&self, database: &Database) {
         database.run(&format!("TRUNCATE {}", self.ledger())).await;

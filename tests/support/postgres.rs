@@ -40,12 +40,16 @@ impl Postgres {
         if let Some((user, group)) = unprivileged() {
             std::os::unix::fs::chown(&server.directory, Some(user), Some(group)).unwrap();
         }
-        let data = server.data();
-        let initdb = ["-D", data.to_str().unwrap(), "-U", "test", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "-N"];
-        let output = server.command("initdb").args(initdb).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        server.initdb();
         server.resume();
         server
+    }
+
+    fn initdb(&self) {
+        let data = self.data();
+        let initdb = ["-D", data.to_str().unwrap(), "-U", "test", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "-N"];
+        let output = self.command("initdb").args(initdb).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// Stops the server and keeps its data.
@@ -71,6 +75,38 @@ impl Postgres {
             assert!(begun.elapsed() < Duration::from_secs(30), "postgres does not start: {:?}", log());
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Keeps a copy of the data under that name, taken while the server is stopped; it runs again after.
+    pub fn copy(&self, name: &str) {
+        self.suspend();
+        self.put(&self.data(), &self.directory.join(name));
+        self.resume();
+    }
+
+    /// Puts that copy in place of the data: the server goes on from there.
+    pub fn restore(&self, name: &str) {
+        self.suspend();
+        std::fs::remove_dir_all(self.data()).unwrap();
+        self.put(&self.directory.join(name), &self.data());
+        self.resume();
+    }
+
+    /// Makes the cluster anew at the same address, with the contents of one database: another system identifier, other LSNs.
+    pub fn replace(&self, database: &str) {
+        let name = database.rsplit('/').next().unwrap();
+        let dump = self.command("pg_dump").arg(self.url(name)).output().unwrap();
+        assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
+        self.suspend();
+        std::fs::remove_dir_all(self.data()).unwrap();
+        self.initdb();
+        self.resume();
+        self.psql("postgres", &format!("CREATE DATABASE {name} TEMPLATE template0"));
+        self.psql(name, &String::from_utf8(dump.stdout).unwrap());
+    }
+
+    fn put(&self, from: &Path, to: &Path) {
+        assert!(self.command("cp").arg("-a").args([from, to]).status().unwrap().success());
     }
 
     /// Creates a database, runs `sql` in it and returns its URL. `options` go to CREATE DATABASE.

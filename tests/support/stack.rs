@@ -59,12 +59,28 @@ impl Stack {
         command(&["up", part]);
     }
 
-    /// SIGKILL, and nothing after it.
-    pub async fn kill(&self, part: &str) {
+    /// The same, under settings of its own.
+    pub fn start_with(&self, part: &str, settings: &[(&str, &str)]) {
+        command_with(&["up", part], settings);
+    }
+
+    /// Kafka's own tool for consumer groups.
+    pub fn groups(&self, arguments: &[&str]) -> String {
+        command(&[&["groups"], arguments].concat())
+    }
+
+    /// Sends a signal; its process id.
+    pub fn signal(&self, part: &str, name: &str) -> String {
         let status = command(&["status"]);
         let line = status.lines().find(|line| line.starts_with(part)).unwrap_or_else(|| panic!("no {part} in {status}"));
         let pid = line.split_whitespace().nth(2).filter(|pid| *pid != "-").unwrap_or_else(|| panic!("{part} does not run: {status}"));
-        assert!(Command::new("kill").args(["-KILL", pid]).status().unwrap().success(), "kill -KILL {pid}");
+        assert!(Command::new("kill").args([name, pid]).status().unwrap().success(), "kill {name} {pid}");
+        pid.to_owned()
+    }
+
+    /// SIGKILL, and nothing after it.
+    pub async fn kill(&self, part: &str) {
+        let pid = self.signal(part, "-KILL");
         // A large process takes a moment to go, and its port with it.
         eventually(&format!("{part} is gone"), seconds(20), async || {
             let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -76,7 +92,11 @@ impl Stack {
 
 /// Runs `./stack.sh`; its output.
 fn command(arguments: &[&str]) -> String {
-    let run = || Command::new(root().join("stack.sh")).args(arguments).output().unwrap();
+    command_with(arguments, &[])
+}
+
+fn command_with(arguments: &[&str], settings: &[(&str, &str)]) -> String {
+    let run = || Command::new(root().join("stack.sh")).args(arguments).envs(settings.iter().copied()).output().unwrap();
     let output = tokio::task::block_in_place(run);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr);

@@ -14,7 +14,7 @@ use super::ranking::Ranking;
 use super::receiver::Receiver;
 use super::scenario::{Extra, Scenario};
 use super::stack::Stack;
-use super::{eventually, seconds};
+use super::{eventually, hops, seconds};
 
 /// The receiver's and the engines' shared secret; of no worth elsewhere.
 pub const SECRET: &str = "whsec_dGhpcyBpcyBhIHNlY3JldCBvZiB0aGUgdGVzdHM=";
@@ -69,6 +69,8 @@ pub struct Stage {
     pub more_pipelines: Vec<PathBuf>,
     /// Events at the receiver that earlier comparisons were about.
     pub compared: usize,
+    /// Where the topic ended then.
+    pub compared_records: BTreeMap<i32, i64>,
     directory: Directory,
     began: Instant,
 }
@@ -86,10 +88,15 @@ impl Stage {
 
     /// The same, with settings of the connector put over those of the repository's.
     pub async fn set_connected(scenario: Scenario, more: &Extra, settings: &[(&str, &str)]) -> Self {
-        let (stack, began) = (Stack::running(), Instant::now());
+        Self::set_on(Stack::running(), scenario, more, settings).await
+    }
+
+    /// The same, on these servers.
+    pub async fn set_on(stack: Stack, scenario: Scenario, more: &Extra, settings: &[(&str, &str)]) -> Self {
+        let began = Instant::now();
         let database = Database::open(&stack.postgres);
         let directory = Directory::new(&scenario.name);
-        sweep(&stack, &database).await;
+        sweep(&stack, &Database::open(&Stack::running().postgres)).await;
         database.run(&scenario.schema).await;
         database.run(&scenario.first_rows).await;
         scenario.open_ledger(&database).await;
@@ -119,6 +126,7 @@ impl Stage {
             faults: String::new(),
             more_pipelines: Vec::new(),
             compared: 0,
+            compared_records: BTreeMap::new(),
             directory,
             began,
         }
@@ -185,6 +193,18 @@ impl Stage {
         }
     }
 
+    /// Everything that is in the topic is in the ranking, and the webhook has nothing left to send.
+    pub async fn wait_read(&self) {
+        let sink = self.scenario.ranking.as_ref().unwrap();
+        Ranking::open(&self.stack.redis, sink).await.wait_read(&self.stack.kafka, &self.scenario.topic()).await;
+        let (topic, group) = (self.scenario.topic(), format!("highwater.{}.webhook", self.scenario.name));
+        eventually("the webhook has no lag", seconds(60), async || {
+            let (ends, committed) = (kafka::ends(&self.stack.kafka, &topic), kafka::committed(&self.stack.kafka, &topic, &group));
+            if committed == ends { Ok(()) } else { Err(format!("committed {committed:?}, ends {ends:?}")) }
+        })
+        .await;
+    }
+
     /// What a test does, with the time since its stage was set; shown when it fails, or with `--nocapture`.
     pub fn note(&self, text: &str) {
         println!("  {:6.1} s  {text}", self.began.elapsed().as_secs_f64());
@@ -215,7 +235,44 @@ impl Stage {
     /// Everything at the receiver so far has been compared; the next comparison is about what comes.
     pub async fn begin_anew(&mut self) {
         self.compared = self.receiver.export().await.lines().count();
+        self.compared_records = kafka::ends(&self.stack.kafka, &self.scenario.topic());
         self.scenario.clear_ledger(&self.database).await;
+    }
+
+    /// Nothing else is written any more: waits until Debezium has sent it all, told by rows that are written last and are many enough for every partition.
+    pub async fn wait_sent(&self) {
+        let lsn: u64 = self.database.value("SELECT (pg_current_wal_lsn() - '0/0')::text").await.parse().unwrap();
+        let before = self.scenario.noted(&self.database).await;
+        for _ in 0..2 {
+            self.database.run(&self.scenario.probe).await;
+        }
+        let rows = self.scenario.noted(&self.database).await - before;
+        eventually("every change is in the topic", seconds(90), async || {
+            let records = kafka::records(&self.stack.kafka, &self.scenario.topic());
+            let is_last = |told: &hops::Told| told.op == "c" && told.run.0 >= lsn;
+            match records.iter().filter_map(hops::told).filter(is_last).count() as u64 {
+                count if count >= rows => Ok(()),
+                count => Err(format!("{count} of {rows}")),
+            }
+        })
+        .await;
+    }
+
+    /// The three ledgers since the last comparison, and the hop of the first gap.
+    pub async fn hops(&self) -> String {
+        let changes = self.scenario.noted_changes(&self.database).await;
+        let sent = hops::sent(&self.stack.kafka, &self.scenario.topic(), &self.compared_records);
+        let (owed, received) = (self.scenario.expected_count(&self.database).await, self.receiver.stored().await - self.compared as u64);
+        let gap = match () {
+            () if sent.changes < changes => "before the topic: Debezium did not send it, or not yet",
+            () if sent.changes > changes => "before the table's ledger: Debezium sent what it does not hold",
+            () if received < owed => "after the topic: the engine",
+            () => "none; what is wrong is a value",
+        };
+        format!(
+            "table: {changes} changes; topic: {}, {} of them again; receiver: {received} of {owed} events. The first gap: {gap}",
+            sent.changes, sent.again
+        )
     }
 
     /// Changes lookup rows and waits until every engine shows the new ones, in rows of all partitions.
