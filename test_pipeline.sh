@@ -5,8 +5,11 @@
 #   ./test_pipeline.sh --unit      what needs no stack: format, lints, scripts, unit tests
 #   ./test_pipeline.sh --quick     the same, and the first end-to-end test
 #   ./test_pipeline.sh --latency   the latency table alone
-#   ./test_pipeline.sh --faults [NAME...] [--seeds N]   the scenarios of faults (those whose names hold one of these), N seeds each (1), and the
-#                                  table of what they came to; `--faults mutations` shows that they can fail
+#   ./test_pipeline.sh --faults [NAME...] [--seeds N] [--first-seed S] [--jobs J] [--minutes M]
+#                                  the scenarios of faults (those whose names hold one of these), N seeds each (1) from S (1) on, J of them at a
+#                                  time (1), each job with a stack of its own, and the table of what they came to; `soak` goes on for M minutes;
+#                                  `without_` shows that they can fail
+#   ./test_pipeline.sh --simulation [SEEDS]   the ranking's decisions against a real Redis in a simulated world (100000), on all cores
 #   ./test_pipeline.sh --fuzz [M]  the fuzz targets with cargo-fuzz, M minutes each (5); installs cargo-fuzz when it is missing
 #   ./test_pipeline.sh NAME...     the integration tests whose names hold one of these
 #
@@ -30,31 +33,41 @@ shellcheck            command -v shellcheck
 INFRASTRUCTURE=(postgres kafka redis connect)
 FIRST_TEST=the_shipped_select_is_exact_through_kills_of_connect_and_an_engine
 FAULTS_SHORT=(an_engine_dies_at_each_point a_call_comes_late redis_is_killed connect_is_killed the_receiver_is_killed no_release_has_faults)
-FAULT_SEEDS=1
+FAULT_SEEDS=1 FIRST_SEED=1 JOBS=1
+RUN_SECONDS_MAX=1200
 LATENCY_SECONDS=${LATENCY_SECONDS:-20}
 LOGS=$ROOT/.local/test-logs
 passed=0 failed=0
 
-USAGE="usage: ./test_pipeline.sh [--unit | --quick | --latency | --faults [NAME...] [--seeds N] | --fuzz [MINUTES] | NAME...]"
+USAGE="usage: ./test_pipeline.sh [--unit | --quick | --latency | --faults [NAME...] [--seeds N] [--first-seed S] [--jobs J] [--minutes M] |
+       --simulation [SEEDS] | --fuzz [MINUTES] | NAME...]"
 
 case ${1:-} in
   -h | --help) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0" && exit ;;
   --unit | --quick | --latency) (($# == 1)) || die "$USAGE" ;;
   --faults)
-    wanted=() FAULT_SEEDS=1
-    for ((n = 2; n <= $#; n++)); do
-      case ${!n} in
-        --seeds)
-          n=$((n + 1))
-          FAULT_SEEDS=${!n:-}
-          [[ $FAULT_SEEDS =~ ^[1-9][0-9]*$ ]] || die "--seeds wants a number"
+    shift
+    wanted=()
+    while (($#)); do
+      case $1 in
+        --seeds | --first-seed | --jobs | --minutes)
+          [[ ${2:-} =~ ^[1-9][0-9]*$ ]] || die "$1 wants a number"
+          case $1 in
+            --seeds) FAULT_SEEDS=$2 ;;
+            --first-seed) FIRST_SEED=$2 ;;
+            --jobs) JOBS=$2 ;;
+            --minutes) export HIGHWATER_SOAK_MINUTES=$2 ;;
+          esac
+          shift
           ;;
         -*) die "$USAGE" ;;
-        *) wanted+=("${!n}") ;;
+        *) wanted+=("$1") ;;
       esac
+      shift
     done
+    set -- --faults
     ;;
-  --fuzz) [[ $# -le 2 && ${2:-5} =~ ^[1-9][0-9]*$ ]] || die "$USAGE" ;;
+  --simulation | --fuzz) [[ $# -le 2 && ${2:-5} =~ ^[1-9][0-9]*$ ]] || die "$USAGE" ;;
   -*) die "$USAGE" ;;
 esac
 
@@ -119,11 +132,14 @@ without_stack() {
 
 programs_and_stack() {
   stack_in_use=yes
-  ./stack.sh reset >"$LOGS/stack-reset.log" 2>&1 8>&- # of a run that was cut off
+  reset_stacks 8>&- # of a run that was cut off
   part "build" cargo build --release --locked --package highwater --package webhook-receiver --package datagen
   [[ -z ${with_faults:-} ]] ||
     part "build with faults" cargo build --release --locked --package highwater --features faults --bin highwater-faults
-  part "stack" ./stack.sh up "${INFRASTRUCTURE[@]}"
+  local job
+  for ((job = 1; job <= JOBS; job++)); do
+    part "stack $job" env HIGHWATER_STACK="$(stack_of_job "$job")" ./stack.sh up "${INFRASTRUCTURE[@]}"
+  done
   # shellcheck source=/dev/null
   source <(./stack.sh env)
 }
@@ -132,22 +148,90 @@ integration() { # [NAME...]
   part "integration tests" cargo test --locked --package highwater --test main -- --ignored --test-threads=1 --skip faults:: "$@"
 }
 
-# Every run of a scenario is a line of figures; the table comes last.
+# Takes runs from the queue until it is empty: one scenario with one seed, in a process of its own, on the stack of this job.
+faults_job() { # STACK
+  local run scenario seed log began word
+  export HIGHWATER_STACK=$1
+  # shellcheck source=/dev/null
+  source <(./stack.sh env)
+  while run=$(next_run); do
+    read -r scenario seed <<<"$run"
+    log=$LOGS/faults/${scenario//::/-}-$seed.log began=$SECONDS word=ok
+    HIGHWATER_FAULT_SEED=$seed HIGHWATER_FAULT_SEEDS=1 timeout "$RUN_SECONDS_MAX" \
+      "$FAULTS_BINARY" --ignored --test-threads=1 --nocapture --exact "$scenario" >"$log" 2>&1 || word=FAILED
+    grep -q '^test result: ok. 1 passed' "$log" || word=FAILED
+    printf '%-6s %-70s seed %3d %5d s\n' "$word" "${scenario#faults::}" "$seed" $((SECONDS - began))
+    [[ $word == ok ]] || sed -n '/panicked at/,$p' "$log" | head -40
+  done
+}
+
+# The first line of the queue, taken away.
+next_run() {
+  (
+    flock 9
+    head -1 "$LOGS/faults/queue" | grep . && sed -i 1d "$LOGS/faults/queue"
+  ) 9>"$LOGS/faults/queue-lock"
+}
+
+# The scenarios whose names hold one of these, every seed of each; then the table with one line of figures for each run.
 faults() { # NAME...
-  local known wanted=() name
-  known=$(cargo test -q --locked --package highwater --test main -- --ignored --list | sed -n 's/^\(faults::.*\): test$/\1/p')
+  local known wanted=() scenario seed job name log=$LOGS/faults.log began=$SECONDS ok bad runs
+  FAULTS_BINARY=$(cargo test --locked --package highwater --test main --no-run -q --message-format json |
+    sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -1)
+  known=$("$FAULTS_BINARY" --ignored --list | sed -n 's/^\(faults::.*\): test$/\1/p')
   for name in "$@"; do
-    mapfile -t -O "${#wanted[@]}" wanted < <(grep -F -- "$name" <<<"$known")
+    # Mutations only when asked for: each waits for a scenario to fail.
+    mapfile -t -O "${#wanted[@]}" wanted < <(grep -F -- "$name" <<<"$known" | if [[ -n $name ]]; then cat; else grep -v ::without_; fi)
   done
   ((${#wanted[@]})) || die "no scenario's name holds '$*'; there are:" "$known"
-  rm -f "$LOGS/faults.tsv"
-  part "faults" env HIGHWATER_FAULT_SEEDS="$FAULT_SEEDS" \
-    cargo test --locked --package highwater --test main -- --ignored --test-threads=1 --nocapture --exact "${wanted[@]}"
+  rm -rf "$LOGS/faults" "$LOGS/faults.tsv"
+  mkdir -p "$LOGS/faults"
+  for ((seed = FIRST_SEED; seed < FIRST_SEED + FAULT_SEEDS; seed++)); do
+    for scenario in "${wanted[@]}"; do
+      # What takes no seed runs once.
+      [[ $scenario == *::mutations::* && $seed -gt $FIRST_SEED ]] || echo "$scenario $seed"
+    done
+  done | awk '!seen[$0]++' >"$LOGS/faults/queue"
+  runs=$(wc -l <"$LOGS/faults/queue")
+
+  echo
+  echo "== faults: $runs runs, $JOBS at a time"
+  : >"$log"
+  for ((job = 1; job <= JOBS; job++)); do
+    faults_job "$(stack_of_job "$job")" 8>&- | tee -a "$log" &
+  done
+  wait
+  ok=$(grep -c '^ok ' "$log") || true
+  bad=$((runs - ok)) # one that was cut off has not passed
+  passed=$((passed + ok)) failed=$((failed + bad))
+  echo "== faults: $ok passed, $bad failed, $((SECONDS - began)) s"
   [[ -f $LOGS/faults.tsv ]] || return 0
   echo
-  awk -F '\t' 'BEGIN { form = "%-24s %5s %8s %8s %9s %6s %11s %8s %9s\n"
+  sort -t $'\t' -k1,1 -k2,2n "$LOGS/faults.tsv" | awk -F '\t' 'BEGIN { form = "%-28s %5s %8s %8s %9s %6s %11s %8s %9s\n"
       printf form, "scenario", "seed", "changes", "records", "delivered", "again", "recovery/s", "gap/s", "peak/MiB" }
-    { printf form, $1, $2, $3, $4, $5, $6, $7, $8, $9 }' "$LOGS/faults.tsv"
+    { printf form, $1, $2, $3, $4, $5, $6, $7, $8, $9 }'
+}
+
+# The first job has the stack that all other tests have.
+stack_of_job() { # JOB
+  if (($1 == 1)); then echo test; else echo "test-$1"; fi
+}
+
+# Seeds of the simulation, shared out to as many processes as there are cores.
+simulation() { # SEEDS
+  local cores binary each job pids=() pid status=0
+  cores=$(nproc) each=$((($1 + cores - 1) / cores))
+  binary=$(cargo test --locked --package highwater --lib --no-run -q --message-format json |
+    sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -1)
+  for ((job = 0; job < cores; job++)); do
+    HIGHWATER_ATTACK_FIRST=$((job * each)) HIGHWATER_ATTACK_SEEDS=$each \
+      "$binary" --nocapture --exact sink::ranking::tests::attack::readers_see_the_truth_whatever_goes_wrong &
+    pids+=($!)
+  done
+  for pid in "${pids[@]}"; do
+    wait "$pid" || status=1
+  done
+  return $status
 }
 
 latency() {
@@ -165,12 +249,20 @@ fuzz() { # MINUTES
   done
 }
 
+reset_stacks() {
+  local job
+  for ((job = 1; job <= JOBS; job++)); do
+    HIGHWATER_STACK=$(stack_of_job "$job") HIGHWATER_COMMAND=./test_pipeline.sh ./stack.sh reset >"$LOGS/stack-reset.log" 2>&1 ||
+      cat "$LOGS/stack-reset.log"
+  done
+}
+
 clean_up() {
   local status=$?
   trap - EXIT INT TERM
   if [[ -n ${stack_in_use:-} ]]; then
     echo
-    HIGHWATER_COMMAND=./test_pipeline.sh ./stack.sh reset >"$LOGS/stack-reset.log" 2>&1 || cat "$LOGS/stack-reset.log"
+    reset_stacks
     default_ports_stay_closed || failed=$((failed + 1))
   fi
   echo "$passed passed, $failed failed"
@@ -196,6 +288,9 @@ case ${1:-} in
   --fuzz)
     fuzz "${2:-5}"
     ;;
+  --simulation)
+    part "simulation" simulation "${2:-100000}"
+    ;;
   --quick)
     without_stack
     programs_and_stack
@@ -208,12 +303,7 @@ case ${1:-} in
   --faults)
     with_faults=yes
     programs_and_stack
-    # Mutations only when asked for: each waits for a scenario to fail.
-    if ((${#wanted[@]})); then
-      faults "${wanted[@]}"
-    else
-      faults faults::engines faults::redis faults::connect faults::receiver no_release
-    fi
+    faults "${wanted[@]:-}"
     ;;
   "")
     with_faults=yes

@@ -10,7 +10,7 @@ Keys. All share a slot and all are declared in every call, in this order; nothin
 
   1        K                     sorted set: member -> total / 10^scale. The only key with a TTL: one window after the last call
   2        {K}:state             hash: served, building -> the letter of an epoch's keys
-  3 or 8   {K}:a or :b           hash, the epoch itself:
+  3 or 9   {K}:a or :b           hash, the epoch itself:
              id, run_id, fingerprint, topic      what it is identified by; opaque
              boundary, ended                     opaque, empty without one; '1' when the end of its snapshot run was read
              window, bucket, floor               milliseconds; floor is a Unix time
@@ -18,14 +18,18 @@ Keys. All share a slot and all are declared in every call, in this order; nothin
              next:<p>, mark:<p>, target:<p>      progress of partition p; the offset from which the epoch may be served
              partitions                          those with a target, separated by blanks
              rewrite                             '<run_id> <cursor>' while the public key is being written again
-  4 or 9   {K}:a:totals          hash: member -> '<amount> <rows>', always the sum of the member's buckets
-  5 or 10  {K}:a:buckets         hash: '<bucket>:<member>' -> '<amount> <rows>'; a bucket is named by its first millisecond
-  6 or 11  {K}:a:expiry          sorted set: '<bucket>:<member>' -> bucket, the order in which entries expire
-  7 or 12  {K}:a:ranking         sorted set: the ranking of an epoch that is not served yet, or is being written again
+             unkept                              dead letters that found no room; none in an epoch of version 1, which kept none
+  4 or 10  {K}:a:totals          hash: member -> '<amount> <rows>', always the sum of the member's buckets
+  5 or 11  {K}:a:buckets         hash: '<bucket>:<member>' -> '<amount> <rows>'; a bucket is named by its first millisecond
+  6 or 12  {K}:a:expiry          sorted set: '<bucket>:<member>' -> bucket, the order in which entries expire
+  7 or 13  {K}:a:ranking         sorted set: the ranking of an epoch that is not served yet, or is being written again
+  8 or 14  {K}:a:owed            hash: '<partition>:<offset>' of a record that was parked -> the rows of it that are not in the sums:
+                                 '-' the one it takes away, '+' the one it adds, '-+' both, '?' it could not be judged
 
 Amounts are integers in units of 10^-scale; a score is written as '<amount>e-<scale>', which Redis reads as the double nearest to it.
 Lua's numbers are doubles, so nothing may leave +-(2^53 - 1): such a call is refused whole.
-A (bucket, member) whose rows come to zero loses what is left, and the total with it; a member without rows is not in the ranking.
+A (bucket, member) whose rows come to zero loses what is left, and the total with it, unless rows are owed: what is left may be theirs.
+A member without rows is not in the ranking. What is owed counts when it is replayed: once, in the call that takes it off the list.
 
 Arguments begin with the version of the library and the time in Unix milliseconds (empty: the server's clock; tests pass one). A call of
 another version is refused. Replies are arrays of strings, described at each function.
@@ -34,11 +38,12 @@ Redis 7.0: `string` and `math` do not exist while the library loads; numbers are
 give an exponent from 1e14); -0 is refused as an integer; unpack fails beyond about 8,000 values.
 ]]
 
-local VERSION = '1'
+local VERSION = '2'
 local LIMIT = 9007199254740991 -- 2^53 - 1: the last integer that has no other one's double
 local ENTRIES_MAX = 500
 local DRAIN_MAX = 500
 local UNPACK_MAX = 4000
+local OWED_MAX = 100000
 
 -- %d goes through a C long: exact, without an exponent, never -0, and much faster than %.0f.
 local function integer(number)
@@ -58,16 +63,19 @@ local function each(command, key, list)
 end
 
 local function epoch_keys(keys, letter)
-  local at = letter == 'a' and 2 or 7
-  return { letter = letter, meta = keys[at + 1], totals = keys[at + 2], buckets = keys[at + 3], expiry = keys[at + 4], ranking = keys[at + 5] }
+  local at = letter == 'a' and 2 or 8
+  return { letter = letter, meta = keys[at + 1], totals = keys[at + 2], buckets = keys[at + 3], expiry = keys[at + 4], ranking = keys[at + 5],
+    owed = keys[at + 6] }
 end
 
 local function load_epoch(keys, letter)
   if not letter then return nil end
   local epoch = epoch_keys(keys, letter)
-  local f = redis.call('HMGET', epoch.meta, 'id', 'fingerprint', 'topic', 'boundary', 'ended', 'window', 'bucket', 'floor', 'scale', 'rewrite')
+  local f = redis.call('HMGET', epoch.meta, 'id', 'fingerprint', 'topic', 'boundary', 'ended', 'window', 'bucket', 'floor', 'scale', 'rewrite',
+    'unkept')
   epoch.id, epoch.fingerprint, epoch.topic, epoch.boundary, epoch.ended = f[1], f[2], f[3], f[4], f[5] == '1'
   epoch.window, epoch.bucket, epoch.floor, epoch.scale, epoch.rewrite = tonumber(f[6]), tonumber(f[7]), tonumber(f[8]), f[9], f[10]
+  epoch.unkept = f[11]
   epoch.exponent = 'e-' .. (epoch.scale or '0')
   return epoch
 end
@@ -140,6 +148,12 @@ local function plan_drain(plan, budget)
   end
 end
 
+-- Whether rows of records that were parked are missing from the sums.
+local function owes(epoch)
+  if epoch.owes == nil then epoch.owes = redis.call('EXISTS', epoch.owed) == 1 end
+  return epoch.owes
+end
+
 -- Plans to add `count` entries of five arguments each: bucket, member, amount, rows, and how many rows came (for the count of late
 -- ones). -> nil, or the error
 local function plan_entries(plan, args, at, count)
@@ -160,7 +174,7 @@ local function plan_entries(plan, args, at, count)
     if stored[n] then had, had_rows = parse(stored[n]) end
     local amount, rows = had + tonumber(args[i + 2]), had_rows + tonumber(args[i + 3])
     if math.abs(amount) > LIMIT then return overflow(epoch, member) end
-    if rows == 0 then
+    if rows == 0 and (amount == 0 or not owes(epoch)) then
       amount = 0
       if stored[n] then plan.del[#plan.del + 1] = field end
     else
@@ -254,7 +268,7 @@ local function rewrite(ranking, epoch)
 end
 
 local function remove_epoch(epoch)
-  redis.call('UNLINK', epoch.meta, epoch.totals, epoch.buckets, epoch.expiry, epoch.ranking)
+  redis.call('UNLINK', epoch.meta, epoch.totals, epoch.buckets, epoch.expiry, epoch.ranking, epoch.owed)
 end
 
 local function is_complete(epoch)
@@ -320,13 +334,14 @@ local function flag(condition)
   return condition and '1' or '0'
 end
 
--- {'ok', id of the current epoch, its role, its floor, rows that came late, ended, swapped, more to drain or to write again}
+-- {'ok', id of the current epoch, its role, its floor, rows that came late, ended, swapped, more to drain or to write again, unkept}
 local function done(ranking, late, swapped)
   local current = ranking.current
-  if not current then return { 'ok', '', 'none', '0', '0', '1', '0', '0' } end
+  if not current then return { 'ok', '', 'none', '0', '0', '1', '0', '0', '0' } end
   local role = current == ranking.served and 'served' or 'building'
   local ended = current.boundary == '' or current.ended
-  return { 'ok', current.id, role, integer(current.floor), integer(late), flag(ended), flag(swapped), flag(ranking.more) }
+  return { 'ok', current.id, role, integer(current.floor), integer(late), flag(ended), flag(swapped), flag(ranking.more),
+    current.unkept or '0' }
 end
 
 -- version, now -> as `done`. Moves the windows on when nothing else does.
@@ -354,18 +369,29 @@ local function end_run(epoch, args, at, count)
   each('HSET', epoch.meta, fields)
 end
 
--- version, now, epoch, slices, targets, entries, then of each slice: partition, token, next, mark; of each target (when the end of
--- the snapshot run was read): partition, high watermark; of each entry: bucket, member, amount, rows, rows that came; (bucket, member)
--- distinct. -> as `done`, or {'moved', as state}
+-- Remembers what the records that this batch parked would have come to. What finds no room is counted.
+local function owe(epoch, args, at, count)
+  if count == 0 then return end
+  local kept = math.max(0, math.min(count, OWED_MAX - redis.call('HLEN', epoch.owed)))
+  local fields = {}
+  for i = at, at + 2 * kept - 1 do fields[#fields + 1] = args[i] end
+  each('HSET', epoch.owed, fields)
+  if kept < count then epoch.unkept = integer(redis.call('HINCRBY', epoch.meta, 'unkept', integer(count - kept))) end
+end
+
+-- version, now, epoch, slices, targets, parked, entries, then of each slice: partition, token, next, mark; of each target (when the end
+-- of the snapshot run was read): partition, high watermark; of each record that was parked: '<partition>:<offset>', rows owed; of each
+-- entry: bucket, member, amount, rows, rows that came; (bucket, member) distinct. -> as `done`, or {'moved', as state}
 local function apply(keys, args)
   local ranking, failed = open(keys, args)
   if failed then return failed end
-  local epoch, slices, targets, entries = ranking.current, tonumber(args[4]), tonumber(args[5]), tonumber(args[6])
+  local epoch, slices, targets, parked, entries = ranking.current, tonumber(args[4]), tonumber(args[5]), tonumber(args[6]), tonumber(args[7])
   if entries > ENTRIES_MAX then return redis.error_reply('LIMIT a call has at most ' .. integer(ENTRIES_MAX) .. ' entries') end
   if not epoch or epoch.id ~= args[3] then return moved(ranking) end
-  local slices_at, progress = 7, {}
+  local slices_at, progress = 8, {}
   local targets_at = slices_at + 4 * slices
-  local entries_at = targets_at + 2 * targets
+  local parked_at = targets_at + 2 * targets
+  local entries_at = parked_at + 2 * parked
   for i = slices_at, targets_at - 1, 4 do
     local p = args[i]
     if (redis.call('HGET', epoch.meta, 'next:' .. p) or '0') ~= args[i + 1] then return moved(ranking) end
@@ -376,10 +402,46 @@ local function apply(keys, args)
   plans, failed = plan_roll(ranking)
   if failed then return failed end
   local plan = ranking.building and plans.building or plans.served
+  if parked > 0 then epoch.owes = true end
   failed = plan_entries(plan, args, entries_at, entries) or write_plans(ranking, plans)
   if failed then return failed end
   each('HSET', epoch.meta, progress)
+  owe(epoch, args, parked_at, parked)
   end_run(epoch, args, targets_at, targets)
+  return done(ranking, plan.late, publish(ranking))
+end
+
+-- version, now, '<partition>:<offset>' of each record -> {id of the current epoch, then of each the rows owed, empty for none}
+local function owed(keys, args)
+  local ranking, failed = open(keys, args)
+  if failed then return failed end
+  local reply = { ranking.current and ranking.current.id or '' }
+  for i = 3, #args do
+    reply[i - 1] = ranking.current and redis.call('HGET', ranking.current.owed, args[i]) or ''
+  end
+  return reply
+end
+
+-- version, now, epoch, '<partition>:<offset>' of a record that was parked, rows of it that the caller saw owed, those that stay owed (empty:
+-- none), entries, then each as in `apply`: counts what is owed no more. -> as `done`, or {'moved', as state}: something else is owed
+local function replay(keys, args)
+  local ranking, failed = open(keys, args)
+  if failed then return failed end
+  local epoch, entries = ranking.current, tonumber(args[7])
+  if entries > ENTRIES_MAX then return redis.error_reply('LIMIT a call has at most ' .. integer(ENTRIES_MAX) .. ' entries') end
+  if not epoch or epoch.id ~= args[3] or redis.call('HGET', epoch.owed, args[4]) ~= args[5] then return moved(ranking) end
+  local plans
+  plans, failed = plan_roll(ranking)
+  if failed then return failed end
+  local plan = ranking.building and plans.building or plans.served
+  epoch.owes = args[6] ~= '' or redis.call('HLEN', epoch.owed) > 1
+  failed = plan_entries(plan, args, 8, entries) or write_plans(ranking, plans)
+  if failed then return failed end
+  if args[6] == '' then
+    redis.call('HDEL', epoch.owed, args[4])
+  else
+    redis.call('HSET', epoch.owed, args[4], args[6])
+  end
   return done(ranking, plan.late, publish(ranking))
 end
 
@@ -412,7 +474,7 @@ local function begin(keys, args)
   if current and current.fingerprint == args[6] then floor = math.max(floor, current.floor) end
   local letter = ranking.served and ranking.served.letter == 'a' and 'b' or 'a'
   local fields, partitions = { 'id', args[4], 'run_id', args[5], 'fingerprint', args[6], 'topic', args[7], 'boundary', args[8], 'ended', args[9],
-    'window', args[10], 'bucket', args[11], 'scale', args[12], 'floor', integer(floor) }, {}
+    'window', args[10], 'bucket', args[11], 'scale', args[12], 'floor', integer(floor), 'unkept', '0' }, {}
   for i = 13, #args, 3 do
     local p, n = args[i], #fields
     partitions[#partitions + 1] = p
@@ -436,8 +498,10 @@ local function state(keys, args)
 end
 
 redis.register_function('highwater_apply', apply)
+redis.register_function('highwater_replay', replay)
 -- What is full must be able to drain.
 redis.register_function { function_name = 'highwater_tick', callback = tick, flags = { 'allow-oom' } }
 redis.register_function('highwater_begin', begin)
 redis.register_function { function_name = 'highwater_state', callback = state, flags = { 'no-writes' } }
+redis.register_function { function_name = 'highwater_owed', callback = owed, flags = { 'no-writes' } }
 redis.register_function { function_name = 'highwater_version', callback = function() return VERSION end, flags = { 'no-writes' } }

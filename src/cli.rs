@@ -1,8 +1,10 @@
 //! `highwater`: arguments -> configuration -> telemetry -> run -> exit code.
 //!
 //! Exit codes: 0 after a clean end, 1 when every lane has stopped (`check`: when `run` would wait; `eval`: when the
-//! result is not what was expected), 2 when the configuration or its
+//! result is not what was expected; `dead-letters replay`: when something is left that fails), 2 when the configuration or its
 //! surroundings contradict themselves.
+
+mod dead_letters;
 
 use std::io::{BufWriter, ErrorKind, IsTerminal, Write as _};
 use std::net::SocketAddr;
@@ -10,9 +12,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::dead_letter::list::{self, Wanted};
 use crate::telemetry::{self, LogFormat};
-use crate::{check, clock, config, dead_letter, eval, pipeline};
+use crate::{check, config, eval, pipeline};
 use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -38,9 +39,9 @@ enum Command {
     },
     /// Run a pipeline's SELECT over records from a file, without any server: for tests of a pipeline.
     Eval(Eval),
-    /// Look at records that could not be delivered.
+    /// Look at records that could not be delivered, and replay them.
     #[command(subcommand)]
-    DeadLetters(DeadLettersCommand),
+    DeadLetters(dead_letters::Command),
     /// Compare a live ranking with SQL: exit code 0 when every member is equal, 1 with those that go on differing.
     Verify {
         /// Pipeline file.
@@ -57,45 +58,6 @@ enum Command {
         #[arg(long, default_value = "ranking")]
         sink: String,
     },
-}
-
-#[derive(Subcommand)]
-enum DeadLettersCommand {
-    /// The newest, one on each line, and how many of each class.
-    List {
-        #[command(flatten)]
-        lane: LaneName,
-        /// Of this class only: row, malformed, incomplete, null_key, rejected, ...
-        #[arg(long, value_name = "CLASS")]
-        reason: Option<String>,
-        /// Parked within this time only, such as 90s, 10m or 2h.
-        #[arg(long, value_name = "DURATION")]
-        since: Option<config::Duration>,
-        /// Lines at most.
-        #[arg(long, default_value_t = 50)]
-        limit: usize,
-    },
-    /// One of them, whole.
-    Show {
-        #[command(flatten)]
-        lane: LaneName,
-        /// The record, as `list` shows it: partition and offset.
-        #[arg(value_name = "PARTITION:OFFSET", value_parser = record)]
-        record: (i32, i64),
-    },
-}
-
-#[derive(Args)]
-struct LaneName {
-    /// Pipeline file.
-    pipeline: PathBuf,
-    /// The sink's name in the file; `ranking` or `webhook` if it has none.
-    sink: String,
-}
-
-fn record(text: &str) -> Result<(i32, i64), String> {
-    let parts = text.split_once(':').and_then(|(partition, offset)| Some((partition.parse().ok()?, offset.parse().ok()?)));
-    parts.ok_or_else(|| "write PARTITION:OFFSET, such as 3:1207".to_owned())
 }
 
 #[derive(Args)]
@@ -151,7 +113,7 @@ pub fn main() -> ExitCode {
     let code = match Arguments::parse().command {
         Command::Check { pipelines } => runtime.block_on(check_all(&pipelines)),
         Command::Eval(arguments) => runtime.block_on(evaluate(arguments)),
-        Command::DeadLetters(command) => dead_letters(command),
+        Command::DeadLetters(command) => runtime.block_on(dead_letters::run(command)),
         Command::Verify { pipeline, sink } => runtime.block_on(verify(pipeline, &sink)),
         Command::Replay { pipeline, sink } => runtime.block_on(replay(pipeline, &sink)),
         Command::Run(arguments) => runtime.block_on(run(arguments)),
@@ -194,44 +156,6 @@ async fn evaluate(Eval { pipeline, schema, records, lookup: lookups, expect }: E
             ExitCode::from(2)
         }
     }
-}
-
-fn dead_letters(command: DeadLettersCommand) -> ExitCode {
-    let (lane, wanted, limit) = match command {
-        DeadLettersCommand::List { lane, reason, since, limit } => {
-            let since_ms = since.map(|since| clock::unix_us() / 1000 - i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
-            (lane, Wanted { class: reason, since_ms, record: None }, limit)
-        }
-        DeadLettersCommand::Show { lane, record } => (lane, Wanted { record: Some(record), ..Wanted::default() }, 1),
-    };
-    let configs = match load(&[lane.pipeline]) {
-        Ok(configs) => configs,
-        Err(code) => return code,
-    };
-    for config in &configs {
-        if !config.sinks.iter().any(|sink| sink.name() == lane.sink) {
-            let names: Vec<_> = config.sinks.iter().map(config::SinkConfig::name).collect();
-            eprintln!("error: {} has no sink {:?}; it has {}", config.name, lane.sink, names.join(", "));
-            return ExitCode::from(2);
-        }
-        let topic = dead_letter::topic(&config.name, &lane.sink);
-        let listing = match list::read(&config.source.kafka, &topic, &wanted) {
-            Ok(listing) => listing,
-            Err(error) => {
-                eprintln!("error: {topic} at {}: {error}", config.source.kafka);
-                return ExitCode::from(2);
-            }
-        };
-        match (wanted.record, listing.entries.first_key_value()) {
-            (None, _) => print!("{}", listing.render(limit)),
-            (Some(record), Some((_, entry))) => print!("{}", entry.render(record)),
-            (Some((partition, offset)), None) => {
-                eprintln!("error: no record {partition}:{offset} is parked in {topic}");
-                return ExitCode::from(1);
-            }
-        }
-    }
-    ExitCode::SUCCESS
 }
 
 async fn verify(path: PathBuf, sink: &str) -> ExitCode {

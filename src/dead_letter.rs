@@ -12,15 +12,31 @@
 //! | `highwater-time` | the record's timestamp, RFC 3339; the entry's own says when it was parked |
 //! | `highwater-value` | `sha256` on an entry that would not fit: its value is a JSON object with the coordinates, the length and the SHA-256 of the value (and of the key, which is then left out, where that is what is large) |
 //!
+//! A record that was replayed is told by a note, a message with the class and the coordinates of the record and two more headers:
+//!
+//! | header | |
+//! |---|---|
+//! | `highwater-replayed` | when, RFC 3339 |
+//! | `highwater-entry` | partition and offset of the last entry of the record that the replay knew: one written later is not meant |
+//!
 //! It promises that an entry is durable (acks=all) when [`DeadLetters::write`] returns, which is before progress passes the record.
 
+pub mod follow;
+
+pub mod ledger;
+
 pub mod list;
+
+pub mod read;
+
+pub mod replay;
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::try_join_all;
 use highwater_sql::RowError;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -35,7 +51,7 @@ use tokio::task::spawn_blocking;
 
 use crate::metrics::Metrics;
 use crate::sink::webhook::time::rfc3339;
-use crate::sink::{Error, Rejected};
+use crate::sink::{Error, Rejected, Sides};
 use crate::source::Record;
 
 const ENTRY_BYTES_MAX: usize = 16 << 20;
@@ -59,17 +75,25 @@ pub struct DeadLetter {
     pub message: String,
     /// The column of a row error.
     pub column: Option<String>,
+    /// The sides that a ranking lacks until it is replayed; none of a record that was parked before it could be judged.
+    pub owed: Sides,
 }
 
 impl DeadLetter {
     /// A record that is wrong as a whole.
     pub fn new(record: Record, class: &'static str, message: impl Into<String>) -> Self {
-        Self { record, class, sqlstate: None, message: message.into(), column: None }
+        Self { record, class, sqlstate: None, message: message.into(), column: None, owed: Sides::NONE }
     }
 
     /// A record one of whose rows cannot be computed.
     pub fn of_row(record: Record, class: &'static str, error: RowError) -> Self {
-        Self { record, class, sqlstate: Some(error.sqlstate), message: error.message, column: error.column }
+        Self { record, class, sqlstate: Some(error.sqlstate), message: error.message, column: error.column, owed: Sides::NONE }
+    }
+
+    /// A record that counts, of which these sides are left out.
+    #[must_use]
+    pub fn owing(self, owed: Sides) -> Self {
+        Self { owed, ..self }
     }
 }
 
@@ -93,6 +117,21 @@ pub struct DeadLetters {
 /// The topic of one lane.
 pub fn topic(pipeline: &str, sink: &str) -> String {
     format!("highwater.{pipeline}.{sink}.dead-letters")
+}
+
+/// A record that was replayed.
+#[derive(Clone, Debug)]
+pub struct Note {
+    /// The record.
+    pub record: ledger::Coordinates,
+    /// Its key, so that the note lands beside the entry.
+    pub key: Option<Vec<u8>>,
+    /// The class that it was parked under.
+    pub class: String,
+    /// Where its last entry is.
+    pub entry: ledger::Coordinates,
+    /// When, Unix microseconds.
+    pub replayed_us: i64,
 }
 
 /// What is written for one record.
@@ -138,23 +177,44 @@ impl DeadLetters {
             return Ok(());
         }
         let mut held = self.producer.lock().await;
-        let producer = match &*held {
-            Some(producer) => producer.clone(),
-            None => held.insert(self.open().await?).clone(),
-        };
-        let sent = futures_util::future::try_join_all(letters.iter().map(|letter| self.send(&producer, letter))).await;
+        let producer = self.opened(&mut held).await?;
+        let sent = try_join_all(letters.iter().map(|letter| self.send(&producer, letter))).await;
         drop(producer);
-        if let Err(error) = sent {
-            // A producer may have failed for good (KIP-360), and the topic may have been deleted: begin anew.
-            let broken = held.take();
-            // Purges its queue and joins a thread.
-            spawn_blocking(move || drop(broken));
-            return Err(self.retry(&error));
-        }
+        self.settle(&mut held, sent)?;
         for letter in letters {
             self.metrics.dead_letters.with_label_values(&[&self.labels[0], &self.labels[1], letter.class]).inc();
         }
         Ok(())
+    }
+
+    /// Says in the topic that these were replayed, durably as [`DeadLetters::write`]; said twice it is said once.
+    pub async fn note(&self, notes: &[Note]) -> Result<(), Error> {
+        if notes.is_empty() {
+            return Ok(());
+        }
+        let mut held = self.producer.lock().await;
+        let producer = self.opened(&mut held).await?;
+        let sent = try_join_all(notes.iter().map(|note| send(&producer, &self.topic, self.note_entry(note)))).await;
+        drop(producer);
+        self.settle(&mut held, sent)
+    }
+
+    /// The producer, opened if there is none.
+    async fn opened(&self, held: &mut Option<FutureProducer>) -> Result<FutureProducer, Error> {
+        Ok(match held {
+            Some(producer) => producer.clone(),
+            None => held.insert(self.open().await?).clone(),
+        })
+    }
+
+    /// A producer may have failed for good (KIP-360), and the topic may have been deleted: after an error begin anew.
+    fn settle(&self, held: &mut Option<FutureProducer>, sent: Result<Vec<()>, KafkaError>) -> Result<(), Error> {
+        sent.map(drop).map_err(|error| {
+            let broken = held.take();
+            // Purges its queue and joins a thread.
+            spawn_blocking(move || drop(broken));
+            self.retry(&error)
+        })
     }
 
     /// Makes sure of the topic and connects.
@@ -214,6 +274,19 @@ impl DeadLetters {
         Entry { key: short, value: Some(value.to_string().into_bytes().into()), headers }
     }
 
+    fn note_entry<'a>(&self, note: &'a Note) -> Entry<'a> {
+        let when = rfc3339(note.replayed_us);
+        let headers = [
+            ("highwater-error-class", Some(note.class.as_str())),
+            ("highwater-topic", Some(&self.source_topic)),
+            ("highwater-partition", Some(&note.record.0.to_string())),
+            ("highwater-offset", Some(&note.record.1.to_string())),
+            ("highwater-entry", Some(&format!("{}:{}", note.entry.0, note.entry.1))),
+            ("highwater-replayed", when.as_deref()),
+        ];
+        Entry { key: note.key.as_deref(), value: None, headers: owned(&headers) }
+    }
+
     fn headers(&self, letter: &DeadLetter) -> OwnedHeaders {
         let record = &letter.record;
         let message = &letter.message[..letter.message.floor_char_boundary(MESSAGE_BYTES_MAX)];
@@ -228,10 +301,7 @@ impl DeadLetters {
             ("highwater-offset", Some(&record.offset.to_string())),
             ("highwater-time", time.as_deref()),
         ];
-        headers
-            .into_iter()
-            .filter(|(_, value)| value.is_some())
-            .fold(OwnedHeaders::new_with_capacity(headers.len()), |all, (key, value)| all.insert(Header { key, value }))
+        owned(&headers)
     }
 
     fn retry(&self, error: &KafkaError) -> Error {
@@ -245,6 +315,12 @@ impl Entry<'_> {
         let body = self.key.map_or(0, <[u8]>::len) + self.value.as_ref().map_or(0, |value| value.len());
         body + headers + FRAMING_BYTES_MAX <= ENTRY_BYTES_MAX
     }
+}
+
+/// Those that have a value.
+fn owned(headers: &[(&str, Option<&str>)]) -> OwnedHeaders {
+    let present = headers.iter().filter(|(_, value)| value.is_some());
+    present.fold(OwnedHeaders::new_with_capacity(headers.len()), |all, &(key, value)| all.insert(Header { key, value }))
 }
 
 async fn send(producer: &FutureProducer, topic: &str, entry: Entry<'_>) -> Result<(), KafkaError> {

@@ -1,8 +1,8 @@
 //! Faults that tests ask for: points at which the process dies, and protections that are switched off, one or several, chosen at run time.
 //!
 //! Only a build with the feature `faults` has them; in every other [`holds`] is true, [`reach`] does nothing and [`VARIABLE`] is not read. The
-//! variable holds words: `kill=before_call:17` dies when that point is reached for the 17th time, `off=mark` switches a protection off, `clock=-240`
-//! puts the process's clock back by that many seconds.
+//! variable holds words: `kill=before_call:17` dies when that point is reached for the 17th time, `stop=before_call:17` stands still there until SIGCONT,
+//! `off=mark` switches a protection off, `clock=-240` puts the process's clock back by that many seconds.
 
 #[cfg(not(feature = "faults"))]
 use std::time::Duration;
@@ -37,6 +37,8 @@ pub enum Protection {
 pub enum Point {
     /// A batch is about to be sent.
     BeforeCall,
+    /// A ranking's batch is about to be applied by Redis.
+    BeforeApply,
     /// The sink has it, and nobody here knows.
     BeforeReply,
     /// It is known, and no offset is committed.
@@ -73,15 +75,25 @@ mod chosen {
 
     const POINTS: &[(&str, Point)] = &[
         ("before_call", Point::BeforeCall),
+        ("before_apply", Point::BeforeApply),
         ("before_reply", Point::BeforeReply),
         ("after_reply", Point::AfterReply),
         ("rebuild", Point::Rebuild),
         ("drain", Point::Drain),
     ];
 
+    /// What happens at a point.
+    #[derive(Clone, Copy)]
+    enum End {
+        /// As abrupt as SIGKILL: nothing is flushed, closed or said.
+        Death,
+        /// As SIGSTOP, between two instructions that nobody else could tell apart.
+        Standstill,
+    }
+
     struct Faults {
         off: Vec<Protection>,
-        kill: Option<(Point, u64)>,
+        end: Option<(End, Point, u64)>,
         clock: (Duration, Duration),
         reached: AtomicU64,
     }
@@ -90,15 +102,18 @@ mod chosen {
 
     /// A word that means nothing would be a test that tests nothing: the process ends.
     fn read(text: &str) -> Faults {
-        let mut faults = Faults { off: Vec::new(), kill: None, clock: Default::default(), reached: AtomicU64::new(0) };
+        let mut faults = Faults { off: Vec::new(), end: None, clock: Default::default(), reached: AtomicU64::new(0) };
         for word in text.split_whitespace() {
-            let protection = word.strip_prefix("off=").and_then(|name| PROTECTIONS.iter().find(|(known, _)| *known == name));
-            let kill = word.strip_prefix("kill=").and_then(|kill| kill.split_once(':'));
-            let kill = kill.and_then(|(name, count)| Some((POINTS.iter().find(|(known, _)| *known == name)?.1, count.parse().ok()?)));
-            let clock = word.strip_prefix("clock=").and_then(|seconds| seconds.parse::<i64>().ok());
-            match (protection, kill, clock) {
+            let (name, value) = word.split_once('=').unwrap_or((word, ""));
+            let protection = PROTECTIONS.iter().find(|(known, _)| name == "off" && *known == value);
+            let end = [("kill", End::Death), ("stop", End::Standstill)].into_iter().find(|(known, _)| *known == name);
+            let end = end.zip(value.split_once(':')).and_then(|((_, end), (point, count))| {
+                Some((end, POINTS.iter().find(|(known, _)| *known == point)?.1, count.parse().ok()?))
+            });
+            let clock = value.parse::<i64>().ok().filter(|_| name == "clock");
+            match (protection, end, clock) {
                 (Some((_, protection)), ..) => faults.off.push(*protection),
-                (_, Some(kill), _) => faults.kill = Some(kill),
+                (_, Some(end), _) => faults.end = Some(end),
                 (.., Some(seconds)) => {
                     let by = Duration::from_secs(seconds.unsigned_abs());
                     faults.clock = if seconds < 0 { (Duration::ZERO, by) } else { (by, Duration::ZERO) };
@@ -122,14 +137,19 @@ mod chosen {
         FAULTS.clock
     }
 
-    /// Dies if a test asked for that.
+    /// Dies or stands still if a test asked for that.
     pub fn reach(point: Point) {
-        if let Some((chosen, count)) = FAULTS.kill
-            && chosen == point
-            && FAULTS.reached.fetch_add(1, Ordering::Relaxed) + 1 == count
-        {
-            // As abrupt as SIGKILL: nothing is flushed, closed or said.
-            std::process::abort();
+        let Some((end, chosen, count)) = FAULTS.end else { return };
+        if chosen != point || FAULTS.reached.fetch_add(1, Ordering::Relaxed) + 1 != count {
+            return;
+        }
+        match end {
+            End::Death => std::process::abort(),
+            End::Standstill => {
+                let stop = ["-STOP", &std::process::id().to_string()].map(str::to_owned);
+                // Stopped before its end is seen; whoever asked for it sees that no process is in state T otherwise.
+                let _ = std::process::Command::new("kill").args(stop).status();
+            }
         }
     }
 }

@@ -44,7 +44,7 @@ use call::Reply;
 use fill::{Filled, Ready};
 use select::Outcome;
 
-pub use select::Select;
+pub use select::{Computed, Select};
 
 /// Behind, calls to the sink start at least this far apart.
 const CALL_APART: Duration = Duration::from_millis(5);

@@ -54,6 +54,10 @@ metrics! {
     late: IntCounterVec("highwater_late_rows_total", ["pipeline", "sink"]);
     /// Records parked in the dead-letter topic, by error class.
     dead_letters: IntCounterVec("highwater_dead_letters_total", ["pipeline", "sink", "class"]);
+    /// Records that are parked and were not replayed since, by error class, as every engine reads it from the dead-letter topic.
+    dead_letters_outstanding: IntGaugeVec("highwater_dead_letters_outstanding", ["pipeline", "sink", "class"]);
+    /// When the oldest of them was parked, Unix seconds; absent without one.
+    dead_letters_oldest: IntGaugeVec("highwater_dead_letters_oldest_timestamp_seconds", ["pipeline", "sink", "class"]);
     /// Records in one call to the sink.
     batch_records: HistogramVec("highwater_batch_records", ["pipeline", "sink"], vec![1.0, 2.0, 5.0, 10.0, 50.0, 100.0, 500.0, 1000.0, 5000.0, 20000.0, 100_000.0]);
     /// Duration of one call to the sink, seconds.

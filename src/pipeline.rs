@@ -7,6 +7,8 @@
 
 mod lanes;
 
+pub mod letters;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +24,7 @@ use crate::catalog::Database;
 use crate::check::watch::Found;
 use crate::check::{self, State};
 use crate::config::{PipelineConfig, SinkConfig};
+use crate::dead_letter::follow::Follower;
 use crate::http::{self, Status};
 use crate::metrics::{LaneMetrics, Metrics};
 use crate::progress::WENT_BACK_REMEDY;
@@ -118,6 +121,7 @@ impl Keeper<'_> {
     /// Until `shutdown`, or until all lanes have stopped by themselves.
     async fn run(self, mut shutdown: watch::Receiver<bool>) -> Result<(), Error> {
         let config = self.config;
+        let _follower = Follower::start(config, self.metrics).map_err(|e| Error::Start(config.name.clone(), e.to_string()))?;
         let (mut has_run, mut went_back) = (false, false);
         while let Some(plan) = self.wait_until_fine(has_run, shutdown.clone()).await? {
             has_run = true;

@@ -12,6 +12,8 @@ mod end_to_end;
 
 mod bad_input;
 
+mod dead_letters;
+
 mod encodings;
 
 mod faults;

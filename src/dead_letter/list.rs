@@ -1,22 +1,19 @@
 //! What is parked, for people: `highwater dead-letters list` and `show`.
 //!
 //! It reads the topic from its beginning to where it ended when it was asked, and changes nothing. Entries are known by the coordinates of their
-//! record: written twice they are one, the later one. Of a long list the newest are shown, and all are counted.
+//! record: written twice they are one, the later one. What was replayed is left out unless it is asked for. Of a long list the newest are shown,
+//! and all are counted.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::time::{Duration, Instant};
 
-use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers as _, Message};
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Message};
 
+use super::ledger::{Ledger, Said};
+use super::read;
 use crate::sink::webhook::time::rfc3339;
 
-/// How long the broker may say nothing.
-const SILENCE_MAX: Duration = Duration::from_secs(15);
 /// Columns of a message in a list.
 const MESSAGE_CHARS_SHOWN: usize = 100;
 /// Entries of a list at most.
@@ -39,6 +36,8 @@ pub struct Parked {
     pub topic: String,
     /// The record's timestamp, RFC 3339.
     pub time: String,
+    /// When it was replayed, RFC 3339; empty while it is outstanding.
+    pub replayed: String,
     /// The record's key.
     pub key: Option<Vec<u8>>,
     /// The record's value, or its SHA-256 when it did not fit.
@@ -52,8 +51,10 @@ pub struct Wanted {
     pub class: Option<String>,
     /// Parked at this Unix time in milliseconds, or later.
     pub since_ms: Option<i64>,
-    /// The one of this record only.
+    /// The one of this record only, also when it was replayed.
     pub record: Option<(i32, i64)>,
+    /// Also what was replayed.
+    pub all: bool,
 }
 
 /// Entries by the partition and offset of their records.
@@ -66,93 +67,85 @@ pub struct Listing {
     pub entries: Entries,
     /// How many were wanted, by class.
     pub counts: BTreeMap<String, usize>,
+    /// Whether what was replayed is among them.
+    pub all: bool,
 }
 
 /// Reads what is wanted; nothing where no topic exists yet. Blocks.
 pub fn read(brokers: &str, topic: &str, wanted: &Wanted) -> Result<Listing, KafkaError> {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", brokers)
-        .set("group.id", "highwater-dead-letters")
-        .set("client.id", "highwater-dead-letters")
-        .set("enable.auto.commit", "false")
-        .set("auto.offset.reset", "error")
-        .set("fetch.message.max.bytes", (17 << 20).to_string())
-        .set("receive.message.max.bytes", (64 << 20).to_string())
-        .set("allow.auto.create.topics", "false")
-        .create()?;
-    let mut listing = Listing::default();
-    let mut assignment = TopicPartitionList::new();
-    let mut ends = BTreeMap::new();
-    let metadata = consumer.fetch_metadata(Some(topic), SILENCE_MAX)?;
-    for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
-        let (low, high) = consumer.fetch_watermarks(topic, partition.id(), SILENCE_MAX)?;
-        if low < high {
-            assignment.add_partition_offset(topic, partition.id(), Offset::Offset(low))?;
-            ends.insert(partition.id(), high);
+    let (mut ledger, mut entries) = (Ledger::whole(), Entries::new());
+    read::each(brokers, topic, |message| {
+        let Some(said) = Said::read(message) else { return };
+        if ledger.take(&said) {
+            take(&mut entries, said, message, wanted);
+        }
+    })?;
+    let mut listing = Listing { all: wanted.all, ..Listing::default() };
+    let all = wanted.all || wanted.record.is_some();
+    for (record, known) in ledger.records().iter().filter(|(_, known)| all || !known.replayed) {
+        if wanted.takes(*record, &known.class, known.parked_ms) {
+            *listing.counts.entry(known.class.to_string()).or_default() += 1;
         }
     }
-    consumer.assign(&assignment)?;
-    let mut heard = Instant::now();
-    while !ends.is_empty() {
-        match consumer.poll(Duration::from_millis(100)) {
-            Some(Ok(message)) => {
-                heard = Instant::now();
-                if ends.get(&message.partition()).is_some_and(|end| message.offset() + 1 >= *end) {
-                    ends.remove(&message.partition());
-                }
-                listing.take(&message, wanted);
-            }
-            Some(Err(error)) if heard.elapsed() > SILENCE_MAX => return Err(error),
-            None if heard.elapsed() > SILENCE_MAX => {
-                return Err(KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut));
-            }
-            _ => {}
-        }
-    }
+    entries.retain(|_, entry| all || entry.replayed.is_empty());
+    keep_newest(&mut entries, LISTED_MAX);
+    listing.entries = entries;
     Ok(listing)
 }
 
-impl Listing {
-    fn take(&mut self, message: &BorrowedMessage<'_>, wanted: &Wanted) {
-        let mut headers: BTreeMap<&str, String> = BTreeMap::new();
-        for header in message.headers().into_iter().flat_map(|headers| headers.iter()) {
-            headers.insert(header.key, String::from_utf8_lossy(header.value.unwrap_or_default()).into_owned());
+impl Wanted {
+    fn takes(&self, record: (i32, i64), class: &str, parked_ms: i64) -> bool {
+        self.class.as_ref().is_none_or(|wanted| wanted == class)
+            && self.since_ms.is_none_or(|since_ms| parked_ms >= since_ms)
+            && self.record.is_none_or(|wanted| wanted == record)
+    }
+}
+
+/// What a message that counts says to people.
+fn take(entries: &mut Entries, mut said: Said, message: &BorrowedMessage<'_>, wanted: &Wanted) {
+    if let Some((_, when)) = said.replayed() {
+        match entries.get_mut(&said.record) {
+            Some(entry) if wanted.all || wanted.record.is_some() => when.clone_into(&mut entry.replayed),
+            _ => drop(entries.remove(&said.record)),
         }
-        let mut header = |name: &str| headers.remove(name).unwrap_or_default();
-        let at = (header("highwater-partition").parse(), header("highwater-offset").parse());
-        // Something else than an entry.
-        let (Ok(partition), Ok(offset)) = at else { return };
-        let parked_ms = message.timestamp().to_millis().unwrap_or(0);
-        let class = header("highwater-error-class");
-        let is_wanted = wanted.class.as_ref().is_none_or(|wanted| *wanted == class)
-            && wanted.since_ms.is_none_or(|since_ms| parked_ms >= since_ms)
-            && wanted.record.is_none_or(|record| record == (partition, offset));
-        if !is_wanted {
-            return;
-        }
-        // A body is kept for the one that is shown.
-        let body = |bytes: Option<&[u8]>| bytes.filter(|_| wanted.record.is_some()).map(<[u8]>::to_vec);
-        let entry = Parked {
-            parked_ms,
-            sqlstate: header("highwater-error-sqlstate"),
-            message: header("highwater-error-message"),
-            column: header("highwater-column"),
-            topic: header("highwater-topic"),
-            time: header("highwater-time"),
-            key: body(message.key()),
-            value: body(message.payload()),
-            class,
-        };
-        let class = entry.class.clone();
-        if self.entries.insert((partition, offset), entry).is_none() {
-            *self.counts.entry(class).or_default() += 1;
-        }
-        if self.entries.len() > LISTED_MAX {
-            let oldest = self.entries.iter().min_by_key(|(_, entry)| entry.parked_ms).map(|(at, _)| *at);
-            oldest.map(|at| self.entries.remove(&at));
+        return;
+    }
+    if !wanted.takes(said.record, &said.class, said.written_ms) {
+        entries.remove(&said.record);
+        return;
+    }
+    let mut header = |name: &str| said.headers.remove(name).unwrap_or_default();
+    // A body is kept for the one that is shown.
+    let body = |bytes: Option<&[u8]>| bytes.filter(|_| wanted.record.is_some()).map(<[u8]>::to_vec);
+    let entry = Parked {
+        parked_ms: said.written_ms,
+        sqlstate: header("error-sqlstate"),
+        message: header("error-message"),
+        column: header("column"),
+        topic: header("topic"),
+        time: header("time"),
+        replayed: String::new(),
+        key: body(message.key()),
+        value: body(message.payload()),
+        class: said.class,
+    };
+    entries.insert(said.record, entry);
+    if entries.len() > 2 * LISTED_MAX {
+        keep_newest(entries, LISTED_MAX);
+    }
+}
+
+fn keep_newest(entries: &mut Entries, count: usize) {
+    if entries.len() > count {
+        let mut ages: Vec<_> = entries.iter().map(|(record, entry)| (entry.parked_ms, *record)).collect();
+        ages.sort_unstable();
+        for (_, record) in &ages[..ages.len() - count] {
+            entries.remove(record);
         }
     }
+}
 
+impl Listing {
     /// A table, the newest last, and the counts by class.
     pub fn render(&self, limit: usize) -> String {
         let mut rows: Vec<_> = self.entries.iter().collect();
@@ -160,17 +153,18 @@ impl Listing {
         let cells = rows[rows.len().saturating_sub(limit)..].iter().map(|((partition, offset), entry)| {
             let parked = rfc3339(entry.parked_ms.saturating_mul(1000)).unwrap_or_default();
             let message: String = entry.message.replace('\n', " ").chars().take(MESSAGE_CHARS_SHOWN).collect();
-            let at = format!("{partition}:{offset}");
-            [parked.get(..19).unwrap_or(&parked).to_owned(), at, entry.class.clone(), entry.sqlstate.clone(), entry.column.clone(), message]
+            let (at, seconds) = (format!("{partition}:{offset}"), |time: &str| time.get(..19).unwrap_or(time).to_owned());
+            let cells = [seconds(&parked), at, entry.class.clone(), entry.sqlstate.clone(), entry.column.clone(), message];
+            self.row(cells, seconds(&entry.replayed))
         });
-        let heads = ["PARKED (UTC)", "RECORD", "CLASS", "STATE", "COLUMN", "WHY"].map(str::to_owned);
-        let table: Vec<[String; 6]> = std::iter::once(heads).chain(cells).collect();
+        let heads = self.row(["PARKED (UTC)", "RECORD", "CLASS", "STATE", "COLUMN", "WHY"].map(str::to_owned), "REPLAYED (UTC)".to_owned());
+        let table: Vec<Vec<String>> = std::iter::once(heads).chain(cells).collect();
         let width = |column: usize| table.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-        let widths: [usize; 6] = std::array::from_fn(width);
+        let widths: Vec<usize> = (0..table[0].len()).map(width).collect();
         let mut out = String::new();
         if table.len() > 1 {
             for row in &table {
-                let padded: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+                let padded: Vec<_> = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}")).collect();
                 let _ = writeln!(out, "{}", padded.join("  ").trim_end());
             }
             out.push('\n');
@@ -183,6 +177,15 @@ impl Listing {
         };
         out
     }
+
+    /// With when it was replayed where that is shown.
+    fn row(&self, cells: [String; 6], replayed: String) -> Vec<String> {
+        let mut row = Vec::from(cells);
+        if self.all {
+            row.insert(1, replayed);
+        }
+        row
+    }
 }
 
 impl Parked {
@@ -194,6 +197,7 @@ impl Parked {
             ("record", &format!("{} {partition}:{offset}", self.topic)),
             ("written", &self.time),
             ("parked", &parked),
+            ("replayed", &self.replayed),
             ("class", &self.class),
             ("sqlstate", &self.sqlstate),
             ("column", &self.column),
@@ -222,6 +226,7 @@ fn shown(bytes: Option<&[u8]>) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn parked(parked_ms: i64, class: &str, message: &str) -> Parked {
@@ -236,7 +241,7 @@ mod tests {
             ((0, 8), parked(2_000, "row", "no")),
         ]);
         let counts = BTreeMap::from([("row".to_owned(), 2), ("malformed".to_owned(), 1)]);
-        let listing = Listing { entries, counts };
+        let listing = Listing { entries, counts, all: false };
         let expected = "\
 PARKED (UTC)         RECORD  CLASS  STATE  COLUMN  WHY
 1970-01-01T00:00:02  0:8     row                   no
@@ -246,6 +251,23 @@ PARKED (UTC)         RECORD  CLASS  STATE  COLUMN  WHY
 ";
         assert_eq!(listing.render(2), expected);
         assert_eq!(Listing::default().render(2), "nothing is parked\n");
+
+        let mut all = Listing { all: true, ..listing };
+        all.entries.retain(|_, entry| entry.class == "row");
+        all.entries.get_mut(&(0, 8)).unwrap().replayed = "1970-01-01T00:01:00.000000Z".into();
+        let expected = "\
+PARKED (UTC)         REPLAYED (UTC)       RECORD  CLASS  STATE  COLUMN  WHY
+1970-01-01T00:00:02  1970-01-01T00:01:00  0:8     row                   no
+1970-01-01T00:00:03                       0:7     row                   division by zero
+";
+        assert!(all.render(9).starts_with(expected), "{}", all.render(9));
+    }
+
+    #[test]
+    fn the_newest_are_kept() {
+        let mut entries: Entries = (0..7).map(|n| ((0, n), parked(100 - n, "row", ""))).collect();
+        keep_newest(&mut entries, 3);
+        assert_eq!(entries.keys().map(|(_, offset)| *offset).collect::<Vec<_>>(), [0, 1, 2]);
     }
 
     #[test]

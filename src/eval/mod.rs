@@ -274,7 +274,7 @@ impl Evaluation {
                 Judged::DeadLetter(error) => lines.push(Line::of_error(record, &error)),
                 Judged::Change(_) => {
                     let computed = computed.next().unwrap_or_default();
-                    let mut error = computed.unreadable.or(computed.failed);
+                    let mut error = computed.unreadable.or(computed.failed.map(|failed| failed.error));
                     for (op, row) in [('-', computed.before), ('+', computed.after)] {
                         let Some(row) = row else { continue };
                         match Line::of_row(record, op, &self.select.plan.outputs, &row) {

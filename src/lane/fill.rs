@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::dead_letter::DeadLetter;
 use crate::lane::select::{Effect, Outcome};
 use crate::progress::Boundary;
-use crate::sink::{Batch, Selected, Sink, Slice};
+use crate::sink::{Batch, Failed, Owed, Selected, Sink, Slice};
 
 /// Records in one call; what they come to in the sink has a limit of its own.
 const BATCH_RECORDS_MAX: usize = 20_000;
@@ -63,19 +63,25 @@ impl<P: Default> Filled<P> {
         self.batch.slices.is_empty()
     }
 
+    fn park(&mut self, letter: DeadLetter) {
+        let DeadLetter { record, owed, .. } = &letter;
+        self.batch.owed.push(Owed { partition: record.partition, offset: record.offset, sides: *owed });
+        self.dead.push(letter);
+    }
+
     /// Takes what is ready until the batch is full or an epoch is to begin.
     pub fn fill<S: Sink<Payload = P>>(&mut self, ready: &mut Ready, sink: &S) {
         while !self.full && !matches!(ready.outcomes.front(), None | Some(Outcome { effect: Effect::Begin(_), .. })) {
             let Some(outcome) = ready.pop() else { break };
             match outcome.effect {
                 Effect::Nothing | Effect::Begin(_) => {}
-                Effect::Park(letter) => self.dead.push(letter),
+                Effect::Park(letter) => self.park(letter),
                 Effect::Rows(record, change, before, after, failed) => {
                     self.commits_us.push(change.commit_us);
                     let selected = Selected { record: &record, change: &change, before, after };
                     let added = sink.add(&mut self.batch.payload, selected);
-                    if let Some(error) = failed.or(added.err()) {
-                        self.dead.push(DeadLetter::of_row(record, "row", error));
+                    if let Some(Failed { sides, error }) = Failed::either(failed, added.err()) {
+                        self.park(DeadLetter::of_row(record, "row", error).owing(sides));
                     }
                 }
             }

@@ -4,7 +4,7 @@ use crate::change::{Change, Op, Snapshot};
 use crate::decode::{self, Decoded};
 use crate::lane::{Lane, Reading};
 use crate::progress::{Boundary, Verdict, WENT_BACK_REMEDY, decide};
-use crate::sink::{Error, Policy, Progress, Sink};
+use crate::sink::{Error, Policy, Progress, Sides, Sink};
 use crate::source::Record;
 use crate::source::kafka::Fetched;
 use highwater_sql::RowError;
@@ -32,8 +32,8 @@ pub enum Work {
     Nothing,
     /// Select from it.
     Select(Record, Box<Change>),
-    /// Park it.
-    Park(Record, &'static str, RowError),
+    /// Park it; of a record that counts its sides are owed.
+    Park(Record, &'static str, RowError, Sides),
     /// Begin an epoch; nothing after it is looked at.
     Begin(Boundary),
 }
@@ -81,7 +81,7 @@ impl<S: Sink> Lane<S> {
             }
             Err(error) => {
                 metrics.event("dead_letter");
-                return Ok((Work::Park(record, error.class(), RowError::new("22P02", error.to_string())), false));
+                return Ok((Work::Park(record, error.class(), RowError::new("22P02", error.to_string()), Sides::NONE), false));
             }
         };
         let Reading { boundary, partitions, .. } = &mut self.reading;
@@ -106,7 +106,8 @@ impl<S: Sink> Lane<S> {
             // Without a key nothing tells a duplicate from another row: parking it twice is harmless.
             (Verdict::Count | Verdict::BeganAnew, Err((class, error))) | (Verdict::Duplicate, Err((class @ decode::NULL_KEY, error))) => {
                 metrics.event("dead_letter");
-                (Work::Park(record, class, error), run_ended)
+                let owed = if class == decode::NULL_KEY { Sides::NONE } else { Sides::BOTH };
+                (Work::Park(record, class, error, owed), run_ended)
             }
             (Verdict::Count | Verdict::BeganAnew, Ok(())) => {
                 metrics.event("count");

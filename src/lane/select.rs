@@ -24,7 +24,7 @@ use crate::lane::judge::{Judged, Work};
 use crate::lookup::{self, Found, Rows};
 use crate::metrics::LaneMetrics;
 use crate::progress::Boundary;
-use crate::sink::{Policy, Progress, ResultRow};
+use crate::sink::{Failed, Policy, Progress, ResultRow, Sides};
 use crate::source::Record;
 
 /// The SELECT with its lookups; shared by nothing but this lane's batches.
@@ -78,7 +78,7 @@ pub enum Effect {
     Nothing,
     /// Result rows taken away and added. With an error: of a side that is left out, because the SELECT fails for that row; the record is
     /// parked as well.
-    Rows(Record, Box<Change>, Option<ResultRow>, Option<ResultRow>, Option<RowError>),
+    Rows(Record, Box<Change>, Option<ResultRow>, Option<ResultRow>, Option<Failed>),
     /// It can never be delivered.
     Park(DeadLetter),
     /// An epoch begins.
@@ -95,34 +95,41 @@ pub struct Computed {
     /// The rows of the change cannot be read at all: there is no result.
     pub unreadable: Option<RowError>,
     /// A lookup or the SELECT fails for a side, which is left out; the other side stands.
-    pub failed: Option<RowError>,
+    pub failed: Option<Failed>,
+}
+
+impl Computed {
+    fn fail(&mut self, sides: Sides, error: RowError) {
+        self.failed = Failed::either(self.failed.take(), Some(Failed { sides, error }));
+    }
 }
 
 /// One row on its way through the lookups: which change it is of, its source values, what was found.
 struct InFlight {
     change: usize,
+    side: Sides,
     source: Row,
     found: Vec<Option<LookupRow>>,
     failed: bool,
 }
 
 /// The rows of some changes, and what is known of each change.
-struct Sides {
+struct InFlightRows {
     before: Vec<InFlight>,
     after: Vec<InFlight>,
     computed: Vec<Computed>,
 }
 
-impl Sides {
+impl InFlightRows {
     fn of<'a>(changes: impl Iterator<Item = &'a mut Change>) -> Self {
         let (mut before, mut after, mut computed) = (Vec::new(), Vec::new(), Vec::new());
         for (n, change) in changes.enumerate() {
             let mut unreadable = None;
             match decode::rows(change) {
                 Ok((old, new)) => {
-                    let row = |source| InFlight { change: n, source, found: Vec::new(), failed: false };
-                    before.extend(old.map(row));
-                    after.extend(new.map(row));
+                    let row = |side| move |source| InFlight { change: n, side, source, found: Vec::new(), failed: false };
+                    before.extend(old.map(row(Sides::BEFORE)));
+                    after.extend(new.map(row(Sides::AFTER)));
                 }
                 Err(error) => unreadable = Some(error),
             }
@@ -139,9 +146,9 @@ impl Select {
             Work::Select(_, change) => Some(&mut **change),
             _ => None,
         });
-        let sides = Sides::of(changes);
-        let contradicts = |judged: &Judged| matches!(judged.work, Work::Park(_, decode::INCOMPLETE | decode::NULL_KEY, _));
-        let computed = self.join_and_evaluate(sides).await;
+        let rows = InFlightRows::of(changes);
+        let contradicts = |judged: &Judged| matches!(judged.work, Work::Park(_, decode::INCOMPLETE | decode::NULL_KEY, ..));
+        let computed = self.join_and_evaluate(rows).await;
         let fails = |computed: &Computed| computed.unreadable.is_some() || computed.failed.is_some();
         if computed.iter().any(fails) || judged.iter().any(contradicts) {
             self.witness.unchanged().await;
@@ -151,7 +158,7 @@ impl Select {
             let effect = match judged.work {
                 Work::Nothing => Effect::Nothing,
                 Work::Begin(boundary) => Effect::Begin(boundary),
-                Work::Park(record, class, error) => Effect::Park(DeadLetter::of_row(record, class, error)),
+                Work::Park(record, class, error, owed) => Effect::Park(DeadLetter::of_row(record, class, error).owing(owed)),
                 Work::Select(record, change) => self.effect(record, change, computed.next().unwrap_or_default()),
             };
             Outcome { partition: judged.partition, from: judged.from, progress: judged.progress, run_ended: judged.run_ended, effect }
@@ -161,9 +168,9 @@ impl Select {
 
     fn effect(&self, record: Record, change: Box<Change>, computed: Computed) -> Effect {
         match computed {
-            Computed { unreadable: Some(error), .. } => Effect::Park(DeadLetter::of_row(record, "row", error)),
-            Computed { failed: Some(error), .. } if self.policy != Policy::Boundaries => {
-                Effect::Park(DeadLetter::of_row(record, "row", error))
+            Computed { unreadable: Some(error), .. } => Effect::Park(DeadLetter::of_row(record, "row", error).owing(Sides::BOTH)),
+            Computed { failed: Some(failed), .. } if self.policy != Policy::Boundaries => {
+                Effect::Park(DeadLetter::of_row(record, "row", failed.error).owing(Sides::BOTH))
             }
             Computed { before, after, failed, .. } => Effect::Rows(record, change, before, after, failed),
         }
@@ -171,10 +178,10 @@ impl Select {
 
     /// The result rows of each change, in order. Takes the rows out of the changes.
     pub async fn compute<'a>(&self, changes: impl Iterator<Item = &'a mut Change>) -> Vec<Computed> {
-        self.join_and_evaluate(Sides::of(changes)).await
+        self.join_and_evaluate(InFlightRows::of(changes)).await
     }
 
-    async fn join_and_evaluate(&self, Sides { mut before, mut after, mut computed }: Sides) -> Vec<Computed> {
+    async fn join_and_evaluate(&self, InFlightRows { mut before, mut after, mut computed }: InFlightRows) -> Vec<Computed> {
         for lookup in 0..self.plan.lookups.len() {
             self.join(lookup, &mut before, &mut after, &mut computed).await;
         }
@@ -184,9 +191,7 @@ impl Select {
                 match self.plan.evaluate(&row.source, &row.found) {
                     Ok(result) if is_after => of.after = result,
                     Ok(result) => of.before = result,
-                    Err(error) => {
-                        of.failed.get_or_insert(error);
-                    }
+                    Err(error) => of.fail(row.side, error),
                 }
             }
         }
@@ -200,7 +205,7 @@ impl Select {
             let key = if row.failed { Ok(None) } else { self.plan.lookup_key(lookup, &row.source, &row.found) };
             keys.push(key.unwrap_or_else(|error| {
                 row.failed = true;
-                computed[row.change].failed.get_or_insert(error);
+                computed[row.change].fail(row.side, error);
                 None
             }));
         }
@@ -212,7 +217,7 @@ impl Select {
                 Some(Ok(found)) => found.clone(),
                 Some(Err(error)) => {
                     row.failed = true;
-                    computed[row.change].failed.get_or_insert_with(|| error.clone());
+                    computed[row.change].fail(row.side, error.clone());
                     None
                 }
                 None => None,

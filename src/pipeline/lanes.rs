@@ -24,7 +24,7 @@ use crate::sink::{self, Policy, Sink};
 use crate::source::kafka::{Settings, Source};
 use crate::source::topic::KafkaLog;
 
-fn policy(sink: &SinkConfig) -> Policy {
+pub(super) fn policy(sink: &SinkConfig) -> Policy {
     match sink {
         SinkConfig::RedisRanking(_) => Policy::Boundaries,
         SinkConfig::Webhook(webhook) => Policy::Events { snapshot: webhook.snapshot },
@@ -92,11 +92,11 @@ impl Pipeline<'_> {
         Ok(Started { lanes, metrics: lane_metrics, tail })
     }
 
-    fn ranking(&self, config: &RankingConfig, log: KafkaLog, metrics: &Arc<LaneMetrics>) -> Result<Ranking<KafkaLog>, String> {
+    pub fn ranking(&self, config: &RankingConfig, log: KafkaLog, metrics: &Arc<LaneMetrics>) -> Result<Ranking<KafkaLog>, String> {
         Ranking::new(config, &self.plan, &self.config.select.sql, log, metrics.clone()).map_err(|problems| lines(&problems))
     }
 
-    fn webhook(&self, config: &WebhookConfig, sink: &str, log: KafkaLog) -> Result<Webhook<KafkaLog>, String> {
+    pub fn webhook(&self, config: &WebhookConfig, sink: &str, log: KafkaLog) -> Result<Webhook<KafkaLog>, String> {
         let source = &self.config.source;
         let place = Place { pipeline: &self.config.name, sink, kafka: &source.kafka, prefix: &source.prefix, start: source.start };
         Webhook::new(config, place, &self.plan, log, self.metrics.clone()).map_err(|e| e.to_string())

@@ -47,6 +47,73 @@ pub struct Slice {
     pub progress: Progress,
 }
 
+/// The sides of a change: the row that it takes away, and the row that it adds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sides {
+    /// The row before.
+    pub before: bool,
+    /// The row after.
+    pub after: bool,
+}
+
+impl Sides {
+    /// No side.
+    pub const NONE: Self = Self { before: false, after: false };
+    /// The row that is taken away.
+    pub const BEFORE: Self = Self { before: true, after: false };
+    /// The row that is added.
+    pub const AFTER: Self = Self { before: false, after: true };
+    /// Both.
+    pub const BOTH: Self = Self { before: true, after: true };
+
+    /// Those of either.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self { before: self.before || other.before, after: self.after || other.after }
+    }
+
+    /// Those that are also of the other.
+    #[must_use]
+    pub const fn within(self, other: Self) -> Self {
+        Self { before: self.before && other.before, after: self.after && other.after }
+    }
+
+    /// Whether it is no side.
+    pub const fn is_empty(self) -> bool {
+        !self.before && !self.after
+    }
+}
+
+/// Sides of a change that cannot be computed or counted, and the first reason.
+#[derive(Clone, Debug)]
+pub struct Failed {
+    /// Which.
+    pub sides: Sides,
+    /// Why.
+    pub error: RowError,
+}
+
+impl Failed {
+    /// What failed in one step or the next.
+    pub fn either(first: Option<Self>, then: Option<Self>) -> Option<Self> {
+        match (first, then) {
+            (Some(first), Some(then)) => Some(Self { sides: first.sides.and(then.sides), error: first.error }),
+            (first, then) => first.or(then),
+        }
+    }
+}
+
+/// A record that was parked: which rows of it the result lacks until it is replayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owed {
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+    /// The sides that are in no batch; none of a record that was parked before it could be judged.
+    pub sides: Sides,
+}
+
 /// What is written in one call: the payload of some records and the progress of their partitions.
 #[derive(Debug, Default)]
 pub struct Batch<P> {
@@ -54,6 +121,8 @@ pub struct Batch<P> {
     pub slices: BTreeMap<i32, Slice>,
     /// What the sink makes of the rows.
     pub payload: P,
+    /// Records that were parked instead, durably before this is written.
+    pub owed: Vec<Owed>,
     /// The end of a snapshot run was read, or a streamed record that counts.
     pub run_ended: bool,
 }
@@ -109,7 +178,7 @@ pub trait Sink: Send + Sync + 'static {
 
     /// Adds what one change means to the batch being filled. An error is a dead letter; for events it adds nothing, for a Z-set only the
     /// row that it is of.
-    fn add(&self, payload: &mut Self::Payload, selected: Selected<'_>) -> Result<(), RowError>;
+    fn add(&self, payload: &mut Self::Payload, selected: Selected<'_>) -> Result<(), Failed>;
 
     /// No record must be added to this payload any more.
     fn is_full(&self, payload: &Self::Payload) -> bool;

@@ -16,6 +16,8 @@ mod epoch;
 
 mod function;
 
+pub mod owed;
+
 mod payload;
 
 mod server;
@@ -25,9 +27,9 @@ pub mod verify;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use highwater_sql::{Plan, RowError};
+use highwater_sql::Plan;
 use tokio::sync::Mutex;
-use tracing::info;
+use tracing::{info, warn};
 
 pub use config::RankingConfig;
 pub use payload::Payload;
@@ -37,11 +39,11 @@ use crate::config::{Problem, SecretUrl};
 use crate::faults::{Point, Protection, holds, reach};
 use crate::metrics::LaneMetrics;
 use crate::progress::Boundary;
-use crate::sink::{Batch, Error, Policy, Progress, Resume, Selected, Sink, Slice, Written};
+use crate::sink::{Batch, Error, Failed, Policy, Progress, Resume, Selected, Sink, Slice, Written};
 use crate::source::Log;
 use config::Layout;
 use epoch::{Decision, Reason};
-use function::{Done, Epoch, Functions, Identity, Reply, Role, State};
+use function::{Done, Epoch, Functions, Identity, OWED_MAX, Reply, Role, State};
 use server::Session;
 use verify::{Verified, Verifier};
 
@@ -73,6 +75,8 @@ struct Adopted {
     id: String,
     topic: String,
     ended: bool,
+    /// Dead letters that it could not keep, as far as was said.
+    unkept: u64,
     /// Partitions that the epoch does not know: their first offset, where it expects 0.
     unknown: BTreeMap<i32, i64>,
 }
@@ -176,7 +180,8 @@ impl<L: Log> Ranking<L> {
         }
         let ended = resume.boundary.as_ref().is_none_or(|boundary| boundary.ended);
         self.metrics.set_rebuilding(current.role == Role::Building);
-        Ok((Adopted { id: current.id, topic: current.identity.topic, ended, unknown }, resume))
+        let unkept = current.unkept.unwrap_or(0);
+        Ok((Adopted { id: current.id, topic: current.identity.topic, ended, unkept, unknown }, resume))
     }
 
     async fn try_resume(&self, held: &mut Held, partitions: &[i32]) -> Result<Resume, Error> {
@@ -223,11 +228,19 @@ impl<L: Log> Ranking<L> {
         if !holds(Protection::CompareAndSet) {
             pretend(session.call(&self.functions.state()).await?, &mut adopted.id, &mut slices);
         }
-        let call = self.functions.apply(&adopted.id, &slices, &targets, batch.payload.entries());
+        let call = self.functions.apply(&adopted.id, &slices, &targets, &batch.owed, batch.payload.entries());
+        reach(Point::BeforeApply);
         let Reply::Done(done) = session.call(&call).await? else { return Err(Error::Moved) };
         adopted.ended = done.ended;
         adopted.unknown.retain(|partition, _| !slices.contains_key(partition));
         self.note(&done);
+        if done.unkept > 0 && adopted.unkept == 0 {
+            warn!(
+                "{} dead letters are kept in redis, and no more: the others can only be counted by rebuilding, `highwater replay`",
+                OWED_MAX
+            );
+        }
+        adopted.unkept = done.unkept;
         Ok(Written { rejected: Vec::new(), late: done.late })
     }
 
@@ -328,7 +341,7 @@ impl<L: Log> Sink for Ranking<L> {
         settle(&mut held, result)
     }
 
-    fn add(&self, payload: &mut Payload, selected: Selected<'_>) -> Result<(), RowError> {
+    fn add(&self, payload: &mut Payload, selected: Selected<'_>) -> Result<(), Failed> {
         payload.add(&self.layout, selected.before.as_deref(), selected.after.as_deref())
     }
 

@@ -1,6 +1,6 @@
 //! Engines that die, stand still, come and go, disagree about the time, or are of two versions.
 
-use super::{Trial, seeds, signal};
+use super::{Trial, replay, seeds, signal};
 use crate::support::{eventually, scenario, seconds};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
@@ -33,7 +33,7 @@ async fn an_engine_dies_at_each_point_of_a_call() {
             trial.stage.engines[0].faults = format!("kill={point}:{count}");
             trial.stage.engines[0].restart();
             match point {
-                "rebuild" => trial.replay(),
+                "rebuild" => replay(&trial),
                 "drain" => {
                     trial.stage.wait_ready().await;
                     signal(trial.stage.engines[0].pid(), "-TERM");
@@ -50,31 +50,48 @@ async fn an_engine_dies_at_each_point_of_a_call() {
     }
 }
 
+/// It stands still just before a call, longer than the group waits for it, and then makes that call: refused, and counted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 #[ignore = "needs the test stack: ./test_pipeline.sh --faults"]
 async fn a_zombie_comes_back() {
     for seed in seeds() {
         let mut trial = Trial::begin("zombie", seed, scenario::engagement(&format!("zombie{seed}")), 2).await;
-        let moved = async |trial: &Trial| trial.stage.engines[0].metric("highwater_progress_moved_total", &[]).await;
-        signal(trial.stage.engines[0].pid(), "-STOP");
-        // Longer than the group waits for it.
-        tokio::time::sleep(seconds(10)).await;
-        signal(trial.stage.engines[0].pid(), "-CONT");
-        trial.heal();
-        trial.note(&format!("refused: {}", moved(&trial).await));
+        for _ in 0..2 {
+            trial.remember_peak(0);
+            trial.stage.engines[0].kill();
+            let of_all = trial.stage.faults.clone();
+            trial.stage.engines[0].faults = format!("{of_all} stop=before_apply:{}", trial.between(5, 40));
+            trial.stage.engines[0].restart();
+            let pid = trial.stage.engines[0].pid();
+            eventually("the engine stands still", seconds(60), async || {
+                let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+                if stat.contains(") T ") { Ok(()) } else { Err(stat) }
+            })
+            .await;
+            // The other one goes on with what it had: past the session's end, and every record read that there is by then.
+            tokio::time::sleep(seconds(8)).await;
+            trial.caught_up().await;
+            signal(pid, "-CONT");
+            eventually("the zombie's call is refused", seconds(20), async || {
+                let refused = trial.stage.engines[0].metric("highwater_progress_moved_total", &[]).await;
+                if refused > 0.0 { Ok(()) } else { Err(format!("{refused} calls were refused")) }
+            })
+            .await;
+        }
         trial.finish().await;
     }
 }
 
+/// Ten seconds each: 1, 2, 3, 2, 1 engines, the second time killed instead of asked to end, and so on for two minutes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 #[ignore = "needs the test stack: ./test_pipeline.sh --faults"]
 async fn engines_come_and_go() {
     for seed in seeds() {
         let mut trial = Trial::begin("1 to 3 to 1 engines", seed, scenario::engagement(&format!("scale{seed}")), 1).await;
-        for round in 0..2 {
+        for round in 0..3 {
             for _ in 0..2 {
                 trial.stage.start_engine();
-                trial.pause(1_500, 4_000).await;
+                trial.pause(8_000, 12_000).await;
             }
             for _ in 0..2 {
                 trial.remember_peak(1);
@@ -85,7 +102,7 @@ async fn engines_come_and_go() {
                     trial.stage.engines[1].kill();
                 }
                 drop(trial.stage.engines.remove(1));
-                trial.pause(1_500, 4_000).await;
+                trial.pause(8_000, 12_000).await;
             }
         }
         trial.finish().await;
@@ -99,8 +116,8 @@ async fn a_rebuild_goes_on_while_engines_die_and_events_flow() {
         let mut trial = Trial::begin("rebuild", seed, scenario::engagement(&format!("rebuild{seed}")), 2).await;
         for _ in 0..3 {
             // Two at once: one of them begins the epoch.
-            trial.replay();
-            trial.replay();
+            replay(&trial);
+            replay(&trial);
             trial.pause(0, 400).await;
             let engine = trial.between(0, 1) as usize;
             trial.kill_engine(engine);
@@ -159,10 +176,10 @@ async fn the_clocks_of_engines_decide_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 #[ignore = "needs the test stack: ./test_pipeline.sh --faults"]
-async fn sigterm_under_load_again_and_again() {
+async fn sigterm_under_load_fifty_times() {
     for seed in seeds() {
         let mut trial = Trial::begin("SIGTERM", seed, scenario::engagement(&format!("term{seed}")), 1).await;
-        for _ in 0..10 {
+        for _ in 0..50 {
             trial.pause(0, 1_200).await;
             trial.remember_peak(0);
             let (status, took) = trial.stage.engines[0].terminate(seconds(15)).await;

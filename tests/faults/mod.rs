@@ -11,6 +11,8 @@
 //! A gap is attributed to its hop: the changes that the table's ledger holds, the records of the topic, the events at the receiver are
 //! counted apart.
 
+mod backlog;
+
 mod connect;
 
 mod kafka;
@@ -24,6 +26,8 @@ mod mutations;
 mod receiver;
 
 mod redis;
+
+mod soak;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -39,8 +43,10 @@ use rand::{RngExt, SeedableRng};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::support::database::{Load, Written};
-use crate::support::ranking::{Ranking, Seen};
-use crate::support::scenario::Scenario;
+use crate::support::engine::Engine;
+use crate::support::ranking::Ranking;
+use crate::support::redis_server::RedisServer;
+use crate::support::scenario::{RankingSink, Scenario};
 use crate::support::stack::{program, root};
 use crate::support::stage::Stage;
 use crate::support::{kafka as topics, seconds};
@@ -66,6 +72,8 @@ fn seeds() -> std::ops::Range<u64> {
 /// One run of one scenario.
 struct Trial {
     stage: Stage,
+    /// The server that `stage.stack.redis` names.
+    redis: RedisServer,
     random: StdRng,
     name: String,
     seed: u64,
@@ -77,6 +85,8 @@ struct Trial {
     /// When the fault was over, and how long it then took.
     healed: Option<JoinHandle<Duration>>,
     peak_kib: Arc<Mutex<u64>>,
+    /// Lines of one text that an engine may log.
+    lines_max: usize,
 }
 
 impl Trial {
@@ -87,6 +97,7 @@ impl Trial {
 
     /// The same, on a stage that is set.
     async fn begin_on(name: &str, seed: u64, mut stage: Stage, engines: usize) -> Self {
+        let redis = own_redis(&mut stage).await;
         stage.faults = std::env::var(ENGINE_FAULTS).unwrap_or_default();
         stage.start_engines(engines).await;
         let load = Load { writers: 6, changes: u64::MAX, per_second: RATE, seed };
@@ -94,8 +105,8 @@ impl Trial {
         let gap_ms = Arc::new(AtomicU64::new(0));
         let watch = tokio::spawn(watch(&stage, Arc::clone(&gap_ms)));
         let random = StdRng::seed_from_u64(seed);
-        let (name, healed, peak_kib) = (name.to_owned(), None, Arc::default());
-        let trial = Self { stage, random, name, seed, load, written, writers, watch, gap_ms, healed, peak_kib };
+        let (name, healed, peak_kib, lines_max) = (name.to_owned(), None, Arc::default(), REPEATS_MAX);
+        let trial = Self { stage, redis, random, name, seed, load, written, writers, watch, gap_ms, healed, peak_kib, lines_max };
         trial.stage.reached(&trial.written, CHANGES_BEFORE).await;
         trial
     }
@@ -120,23 +131,9 @@ impl Trial {
         self.stage.database.run(&format!("SELECT pg_sleep_until('{newest}'::timestamptz + interval '31 s')")).await;
     }
 
-    /// Runs a command of the program on the trial's pipeline: exit code, and what it said.
-    fn command(&self, name: &str) -> (Option<i32>, String) {
-        let command = || Command::new(program("highwater")).arg(name).arg(&self.stage.pipeline).output().unwrap();
-        let output = tokio::task::block_in_place(command);
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (output.status.code(), text(&output.stdout) + &text(&output.stderr))
-    }
-
-    /// `highwater replay`: a new epoch begins.
-    fn replay(&self) {
-        let (code, said) = self.command("replay");
-        assert_eq!(code, Some(0), "{said}");
-    }
-
-    /// `highwater verify`.
+    /// `highwater verify`: exit code, and what it said.
     fn verify(&self) -> (Option<i32>, String) {
-        self.command("verify")
+        command(self, "verify")
     }
 
     /// Somewhere between two numbers.
@@ -175,19 +172,28 @@ impl Trial {
         let redis = self.stage.stack.redis.clone();
         let began = Instant::now();
         self.healed = Some(tokio::spawn(async move {
-            let Some(sink) = sink else { return Duration::ZERO };
-            let ends = topics::ends(&kafka_url, &topic);
-            let ranking = Ranking::open(&redis, &sink).await;
-            loop {
-                let seen = ranking.look().await;
-                let caught_up = |seen: &Seen| ends.iter().all(|(partition, end)| seen.next(*partition) >= *end);
-                if seen.is_some_and(|seen| !seen.building && caught_up(&seen)) {
-                    return began.elapsed();
-                }
-                assert!(began.elapsed() < seconds(120), "what was written during the fault is not read");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+            if let Some(sink) = sink {
+                caught_up(&kafka_url, &topic, &redis, &sink, seconds(120)).await;
             }
+            began.elapsed()
         }));
+    }
+
+    /// Waits until everything is read that is in the topic now.
+    async fn caught_up(&self) {
+        if let Some(sink) = &self.stage.scenario.ranking {
+            caught_up(&self.stage.stack.kafka, &self.stage.scenario.topic(), &self.stage.stack.redis, sink, seconds(120)).await;
+        }
+    }
+
+    /// The writers rest, everything must be exact, and they go on.
+    async fn compare_and_go_on(&mut self) {
+        self.quiesce().await;
+        self.stage.wait_ready().await;
+        self.stage.assert_exact().await;
+        self.stage.begin_anew().await;
+        self.load.seed += 1;
+        (self.writers, self.written) = self.stage.write(self.load);
     }
 
     /// The writers end; everything must be exact, down to the last row that expires; the figures are reported.
@@ -240,15 +246,7 @@ impl Trial {
     fn assert_quiet(&mut self) {
         for n in 0..self.stage.engines.len() {
             self.remember_peak(n);
-            let engine = &mut self.stage.engines[n];
-            assert!(engine.is_running(), "an engine ended by itself:\n{}", engine.log());
-            let mut said: BTreeMap<String, usize> = BTreeMap::new();
-            for line in engine.warnings() {
-                let parsed: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
-                *said.entry(parsed["message"].as_str().unwrap_or(&line).to_owned()).or_default() += 1;
-            }
-            let most = said.iter().max_by_key(|(_, count)| **count);
-            assert!(most.is_none_or(|(_, count)| *count <= REPEATS_MAX), "the log repeats itself: {most:?}");
+            assert_quiet_log(&mut self.stage.engines[n], self.lines_max);
         }
         let peak = *self.peak_kib.lock().unwrap();
         assert!(peak <= PEAK_KIB_MAX, "an engine held {peak} KiB");
@@ -280,6 +278,56 @@ impl Trial {
         writeln!(file, "{}", figures.join("\t")).unwrap();
         self.note("exact");
     }
+}
+
+/// It lives, and its log does not repeat itself.
+fn assert_quiet_log(engine: &mut Engine, lines_max: usize) {
+    assert!(engine.is_running(), "an engine ended by itself:\n{}", engine.log());
+    let mut said: BTreeMap<String, usize> = BTreeMap::new();
+    for line in engine.warnings() {
+        let parsed: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+        *said.entry(parsed["message"].as_str().unwrap_or(&line).to_owned()).or_default() += 1;
+    }
+    let most = said.iter().max_by_key(|(_, count)| **count);
+    assert!(most.is_none_or(|(_, count)| *count <= lines_max), "the log repeats itself: {most:?}");
+}
+
+/// `highwater replay`: a new epoch begins.
+fn replay(trial: &Trial) {
+    let (code, said) = command(trial, "replay");
+    assert_eq!(code, Some(0), "{said}");
+}
+
+/// Runs a command of the program on the trial's pipeline: exit code, and what it said.
+fn command(trial: &Trial, name: &str) -> (Option<i32>, String) {
+    let command = || Command::new(program("highwater")).arg(name).arg(&trial.stage.pipeline).output().unwrap();
+    let output = tokio::task::block_in_place(command);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+}
+
+/// Waits until the served ranking has read everything that is in the topic now.
+async fn caught_up(kafka_url: &str, topic: &str, redis: &str, sink: &RankingSink, limit: Duration) {
+    let ends = topics::ends(kafka_url, topic);
+    let ranking = Ranking::open(redis, sink).await;
+    let deadline = Instant::now() + limit;
+    loop {
+        let seen = ranking.look().await.filter(|seen| !seen.building);
+        if seen.is_some_and(|seen| ends.iter().all(|(partition, end)| seen.next(*partition) >= *end)) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "not within {limit:?}: the records up to {ends:?} are read");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// A Redis server for this trial alone, in place of the stack's.
+async fn own_redis(stage: &mut Stage) -> RedisServer {
+    let redis = RedisServer::start(stage.directory(), "redis").await;
+    stage.stack.redis = redis.url();
+    let pipeline = std::fs::read_to_string(&stage.pipeline).unwrap();
+    std::fs::write(&stage.pipeline, pipeline.replace("${REDIS_URL}", &redis.url())).unwrap();
+    redis
 }
 
 /// Sends a signal.

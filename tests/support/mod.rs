@@ -16,6 +16,7 @@ pub mod postgres;
 pub mod process;
 pub mod ranking;
 pub mod receiver;
+pub mod redis_server;
 pub mod scenario;
 pub mod stack;
 pub mod stage;

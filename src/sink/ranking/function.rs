@@ -10,16 +10,18 @@ use redis::{Cmd, FromRedisValue, Value, cmd};
 use crate::clock;
 use crate::faults::{Protection, holds};
 use crate::progress::{Boundary, Mark};
-use crate::sink::{Progress, Slice};
+use crate::sink::{Owed, Progress, Sides, Slice};
 
 /// The library, loaded by the engine.
 pub const LIBRARY: &str = include_str!("../../../redis/highwater.lua");
 /// Its name in Redis.
 pub const NAME: &str = "highwater";
 /// Its version: `VERSION` in the text.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Distinct (bucket, member) entries in one call.
 pub const ENTRIES_MAX: usize = 500;
+/// Dead letters that an epoch keeps: some 10 MB in Redis.
+pub const OWED_MAX: usize = 100_000;
 /// Amounts and totals stay within plus and minus this: 2^53 - 1.
 pub const AMOUNT_MAX: i64 = (1 << 53) - 1;
 /// A WAL record of COPY holds the rows of one page at most, so a mark has at most a few hundred names of 17 bytes; this is never reached.
@@ -37,7 +39,7 @@ pub enum Clock {
 /// The functions, bound to one ranking's keys.
 #[derive(Clone, Debug)]
 pub struct Functions {
-    keys: [String; 12],
+    keys: [String; 14],
     /// Where the time comes from.
     pub clock: Clock,
 }
@@ -118,6 +120,8 @@ pub struct Epoch {
     pub floor_ms: i64,
     /// How far it is.
     pub progress: BTreeMap<i32, Progress>,
+    /// Dead letters that found no room; none where an older version began it, which kept none at all.
+    pub unkept: Option<u64>,
 }
 
 /// What a call did.
@@ -137,6 +141,8 @@ pub struct Done {
     pub swapped: bool,
     /// Expired entries, or a lost public key, are left for the next call.
     pub more: bool,
+    /// Dead letters of the epoch that found no room.
+    pub unkept: u64,
 }
 
 /// What a call comes back with.
@@ -160,11 +166,13 @@ impl Functions {
             internal("a:buckets"),
             internal("a:expiry"),
             internal("a:ranking"),
+            internal("a:owed"),
             internal("b"),
             internal("b:totals"),
             internal("b:buckets"),
             internal("b:expiry"),
             internal("b:ranking"),
+            internal("b:owed"),
         ];
         Self { keys, clock: Clock::Server }
     }
@@ -203,25 +211,53 @@ impl Functions {
         self.call("FCALL", "highwater_tick")
     }
 
-    /// Applies a batch to this epoch: a [`Reply`]. `targets` are the high watermarks when the end of the boundary's run was read, else empty.
+    /// Applies a batch to this epoch: a [`Reply`]. `targets` are the high watermarks when the end of the boundary's run was read, else empty;
+    /// `owed` are the records that were parked.
     pub fn apply<'a>(
         &self,
         epoch: &str,
         slices: &BTreeMap<i32, Slice>,
         targets: &BTreeMap<i32, i64>,
+        owed: &[Owed],
         entries: impl ExactSizeIterator<Item = (i64, &'a str, Sum)>,
     ) -> Cmd {
         let mut call = self.call("FCALL", "highwater_apply");
-        call.arg(epoch).arg(slices.len()).arg(targets.len()).arg(entries.len());
+        call.arg(epoch).arg(slices.len()).arg(targets.len()).arg(owed.len()).arg(entries.len());
         for (partition, slice) in slices {
             call.arg(*partition).arg(slice.token).arg(slice.progress.next).arg(slice.progress.mark.encode(MARK_BYTES_MAX));
         }
         for (partition, high) in targets {
             call.arg(*partition).arg(*high);
         }
-        for (bucket_ms, member, sum) in entries {
-            call.arg(bucket_ms).arg(member).arg(sum.amount).arg(sum.rows).arg(sum.came);
+        for Owed { partition, offset, sides } in owed {
+            let unjudged = sides.is_empty().then_some("?");
+            call.arg(coordinates((*partition, *offset))).arg(unjudged.unwrap_or(sides_text(*sides)));
         }
+        add_entries(&mut call, entries);
+        call
+    }
+
+    /// Reads what the current epoch lacks of these records: an [`Owing`].
+    pub fn owed(&self, records: &[(i32, i64)]) -> Cmd {
+        let mut call = self.call("FCALL_RO", "highwater_owed");
+        for record in records {
+            call.arg(coordinates(*record));
+        }
+        call
+    }
+
+    /// Counts what was owed of a record: a [`Reply`], `Moved` when this epoch does not owe exactly `owed` of it. `left` stays owed.
+    pub fn replay<'a>(
+        &self,
+        epoch: &str,
+        record: (i32, i64),
+        owed: Sides,
+        left: Sides,
+        entries: impl ExactSizeIterator<Item = (i64, &'a str, Sum)>,
+    ) -> Cmd {
+        let mut call = self.call("FCALL", "highwater_replay");
+        call.arg(epoch).arg(coordinates(record)).arg(sides_text(owed)).arg(sides_text(left)).arg(entries.len());
+        add_entries(&mut call, entries);
         call
     }
 
@@ -236,6 +272,43 @@ impl Functions {
             call.arg(*partition).arg(*start).arg(*target);
         }
         call
+    }
+}
+
+fn add_entries<'a>(call: &mut Cmd, entries: impl Iterator<Item = (i64, &'a str, Sum)>) {
+    for (bucket_ms, member, sum) in entries {
+        call.arg(bucket_ms).arg(member).arg(sum.amount).arg(sum.rows).arg(sum.came);
+    }
+}
+
+fn coordinates((partition, offset): (i32, i64)) -> String {
+    format!("{partition}:{offset}")
+}
+
+const fn sides_text(sides: Sides) -> &'static str {
+    match (sides.before, sides.after) {
+        (false, false) => "",
+        (true, false) => "-",
+        (false, true) => "+",
+        (true, true) => "-+",
+    }
+}
+
+/// What an epoch lacks of some records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owing {
+    /// The current epoch, empty without one.
+    pub epoch: String,
+    /// Of each record that was asked for, in that order; no side of one that could not be judged.
+    pub owed: Vec<Option<Sides>>,
+}
+
+impl FromRedisValue for Owing {
+    fn from_redis_value(value: Value) -> Result<Self, redis::ParsingError> {
+        let mut parts = Vec::<String>::from_redis_value(value)?.into_iter();
+        let epoch = parts.next().ok_or_else(|| unreadable("an epoch"))?;
+        let sides = |text: String| (!text.is_empty()).then(|| Sides { before: text.contains('-'), after: text.contains('+') });
+        Ok(Self { epoch, owed: parts.map(sides).collect() })
     }
 }
 
@@ -273,6 +346,7 @@ impl FromRedisValue for Reply {
             ended: flag(5),
             swapped: flag(6),
             more: flag(7),
+            unkept: number(parts.get(8), "a count")?,
         }))
     }
 }
@@ -316,6 +390,7 @@ impl Epoch {
             boundary,
             floor_ms: number(stored.get("floor"), "a floor")?,
             progress,
+            unkept: stored.get("unkept").and_then(|count| count.parse().ok()),
         })
     }
 }

@@ -7,6 +7,7 @@ use highwater_sql::{RowError, Value};
 
 use super::config::Layout;
 use super::function::{AMOUNT_MAX, ENTRIES_MAX, Sum};
+use crate::sink::{Failed, Sides};
 
 /// Members are text; a longer one is a dead letter.
 const MEMBER_BYTES_MAX: usize = 16 << 10;
@@ -39,10 +40,11 @@ impl Payload {
 
     /// Withdraws the row before and adds the row after. A row that cannot be counted adds nothing, and takes away nothing when it goes:
     /// each side stands alone, or a row that was bad for a while would be withdrawn without having been added.
-    pub fn add(&mut self, layout: &Layout, before: Option<&[Value]>, after: Option<&[Value]>) -> Result<(), RowError> {
-        let withdrawn = self.side(layout, before, -1);
-        let added = self.side(layout, after, 1);
-        withdrawn.and(added)
+    pub fn add(&mut self, layout: &Layout, before: Option<&[Value]>, after: Option<&[Value]>) -> Result<(), Failed> {
+        let failed = |sides| move |error| Failed { sides, error };
+        let withdrawn = self.side(layout, before, -1).map_err(failed(Sides::BEFORE)).err();
+        let added = self.side(layout, after, 1).map_err(failed(Sides::AFTER)).err();
+        Failed::either(withdrawn, added).map_or(Ok(()), Err)
     }
 
     fn side(&mut self, layout: &Layout, row: Option<&[Value]>, sign: i64) -> Result<(), RowError> {
@@ -194,7 +196,10 @@ mod tests {
             (row(&long, 1.0, AT_US), "54000", "member"),
         ] {
             for (before, after) in [(None, Some(&bad)), (Some(&bad), Some(&good)), (Some(&good), Some(&bad)), (Some(&bad), None)] {
-                let error = payload.add(&layout(), before.map(|row| &**row), after.map(|row| &**row)).unwrap_err();
+                let failed = payload.add(&layout(), before.map(|row| &**row), after.map(|row| &**row)).unwrap_err();
+                let is_bad = |row: Option<&Vec<Value>>| row.is_some_and(|row| std::ptr::eq(row, &bad));
+                assert_eq!(failed.sides, Sides { before: is_bad(before), after: is_bad(after) });
+                let error = failed.error;
                 assert_eq!((error.sqlstate, error.column.as_deref()), (sqlstate, Some(column)));
             }
         }

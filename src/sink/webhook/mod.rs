@@ -19,13 +19,13 @@ pub(crate) mod time;
 mod outage;
 
 use futures_util::future::try_join_all;
-use highwater_sql::{Plan, RowError};
+use highwater_sql::Plan;
 use tracing::warn;
 
 pub use config::{EndpointUrl, WebhookConfig};
 pub use sign::Secret;
 
-use super::{Batch, Error, Policy, Progress, Rejected, Resume, Selected, Sink, Written};
+use super::{Batch, Error, Failed, Policy, Progress, Rejected, Resume, Selected, Sides, Sink, Written};
 use crate::config::Start;
 use crate::faults::{Protection, holds};
 use crate::metrics::Metrics;
@@ -200,8 +200,9 @@ impl<L: Log> Sink for Webhook<L> {
         Ok(resume)
     }
 
-    fn add(&self, payload: &mut Payload, selected: Selected<'_>) -> Result<(), RowError> {
-        if let Some(event) = self.template.event(&selected)? {
+    fn add(&self, payload: &mut Payload, selected: Selected<'_>) -> Result<(), Failed> {
+        let event = self.template.event(&selected).map_err(|error| Failed { sides: Sides::BOTH, error })?;
+        if let Some(event) = event {
             payload.bytes += event.json.len() + event.record.value.as_ref().map_or(0, |value| value.len());
             payload.events.push(event);
         }

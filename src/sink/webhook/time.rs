@@ -1,6 +1,6 @@
 //! Moments as CloudEvents wants them: RFC 3339, UTC, microseconds.
 
-use highwater_sql::time::{civil_from_days, split_timestamp};
+use highwater_sql::time::{civil_from_days, parse_timestamptz, split_timestamp};
 
 /// The moment, or none where RFC 3339 has no text for it (years beyond 0000 to 9999).
 pub fn rfc3339(unix_us: i64) -> Option<String> {
@@ -9,6 +9,11 @@ pub fn rfc3339(unix_us: i64) -> Option<String> {
     let (year, month, day) = (date.year, date.month, date.day);
     let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     (0..=9999).contains(&year).then(|| format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z"))
+}
+
+/// The inverse of [`rfc3339`].
+pub fn unix_us(text: &str) -> Option<i64> {
+    parse_timestamptz(text, None).ok()
 }
 
 #[cfg(test)]
@@ -30,6 +35,9 @@ mod tests {
             (253_402_300_799_999_999, "9999-12-31T23:59:59.999999Z"),
         ] {
             assert_eq!(rfc3339(unix_us).as_deref(), Some(text));
+            if !text.starts_with("0000") {
+                assert_eq!(super::unix_us(text), Some(unix_us));
+            }
         }
     }
 

@@ -6,8 +6,10 @@ use redis::{Cmd, Connection, RedisError};
 
 use super::redis_server::{RedisServer, run};
 use crate::progress::{Boundary, Mark};
-use crate::sink::ranking::function::{Clock, Done, Functions, Identity, LIBRARY, NewEpoch, Reply, Role, State, Sum, VERSION};
-use crate::sink::{Progress, Slice};
+use crate::sink::ranking::function::{
+    Clock, Done, Functions, Identity, LIBRARY, NewEpoch, OWED_MAX, Owing, Reply, Role, State, Sum, VERSION,
+};
+use crate::sink::{Owed, Progress, Sides, Slice};
 
 const NOW: i64 = 1_700_000_000_000;
 const WINDOW: i64 = 60_000;
@@ -59,11 +61,30 @@ impl Bench {
 
     fn batch(&self, epoch: &str, from: i64, to: i64, entries: &[(i64, &str, i128, i64)]) -> Cmd {
         let slices = BTreeMap::from([(0, slice(from, to))]);
-        self.functions.apply(epoch, &slices, &BTreeMap::new(), sums(entries).into_iter())
+        self.functions.apply(epoch, &slices, &BTreeMap::new(), &[], sums(entries).into_iter())
     }
 
     fn apply(&mut self, epoch: &str, from: i64, to: i64, entries: &[(i64, &str, i128, i64)]) -> Option<Done> {
         self.done(&self.batch(epoch, from, to, entries))
+    }
+
+    /// A batch that parks these records.
+    fn park(&mut self, from: i64, to: i64, owed: &[(i64, Sides)], entries: &[(i64, &str, i128, i64)]) -> Option<Done> {
+        let owed: Vec<_> = owed.iter().map(|&(offset, sides)| Owed { partition: 0, offset, sides }).collect();
+        let slices = BTreeMap::from([(0, slice(from, to))]);
+        let call = self.functions.apply("one", &slices, &BTreeMap::new(), &owed, sums(entries).into_iter());
+        self.done(&call)
+    }
+
+    fn replay(&mut self, epoch: &str, offset: i64, owed: Sides, left: Sides, entries: &[(i64, &str, i128, i64)]) -> Option<Done> {
+        let call = self.functions.replay(epoch, (0, offset), owed, left, sums(entries).into_iter());
+        self.done(&call)
+    }
+
+    fn owed(&mut self, offsets: &[i64]) -> Vec<Option<Sides>> {
+        let records: Vec<_> = offsets.iter().map(|offset| (0, *offset)).collect();
+        let owing: Owing = self.functions.owed(&records).query(&mut self.connection).unwrap();
+        owing.owed
     }
 
     /// What a reader sees, in units of the scale: redis-cli prints 17 digits, for example `8.0030000000000001`.
@@ -143,7 +164,7 @@ fn one_foreign_token_or_another_epoch_changes_nothing() {
     bench.apply("one", 0, 10, &[(NOW, "a", 1, 1)]).unwrap();
     let before = bench.dump();
     let slices = BTreeMap::from([(0, slice(10, 20)), (1, slice(5, 6))]);
-    let call = bench.functions.apply("one", &slices, &BTreeMap::new(), sums(&[(NOW, "a", 1, 1)]).into_iter());
+    let call = bench.functions.apply("one", &slices, &BTreeMap::new(), &[], sums(&[(NOW, "a", 1, 1)]).into_iter());
     assert_eq!(bench.done(&call), None);
     assert_eq!(bench.apply("two", 10, 20, &[(NOW, "a", 1, 1)]), None);
     assert_eq!(bench.dump(), before);
@@ -153,7 +174,7 @@ fn one_foreign_token_or_another_epoch_changes_nothing() {
 fn a_partition_that_the_epoch_does_not_know_starts_at_zero() {
     let mut bench = Bench::served();
     let at = |from, to| BTreeMap::from([(9, slice(from, to))]);
-    let call = bench.functions.apply("one", &at(0, 4), &BTreeMap::new(), sums(&[]).into_iter());
+    let call = bench.functions.apply("one", &at(0, 4), &BTreeMap::new(), &[], sums(&[]).into_iter());
     assert!(bench.done(&call).is_some());
     assert_eq!(bench.state().current.unwrap().progress[&9].next, 4);
 }
@@ -299,7 +320,7 @@ fn the_call_that_brings_the_last_partition_to_its_target_swaps() {
     // The epoch that is served gets nothing more.
     assert_eq!(bench.apply("one", 1, 2, &[(NOW, "old", 1, 1)]), None);
     let last = BTreeMap::from([(1, slice(3, 5))]);
-    let call = bench.functions.apply("two", &last, &BTreeMap::new(), sums(&[(NOW, "more", 3, 1)]).into_iter());
+    let call = bench.functions.apply("two", &last, &BTreeMap::new(), &[], sums(&[(NOW, "more", 3, 1)]).into_iter());
     let done = bench.done(&call).unwrap();
     assert!(done.swapped && done.role == Role::Served);
     assert_eq!(bench.top(), [("new".to_owned(), 2), ("more".to_owned(), 3)]);
@@ -385,12 +406,12 @@ fn after_a_snapshot_run_the_swap_waits_for_its_end() {
     assert!(!bench.begin("one", &two).unwrap().ended);
     assert!(!bench.apply("two", 0, 8, &[(NOW, "a", 1, 1)]).unwrap().swapped);
     let highs = BTreeMap::from([(0, 12), (7, 99)]);
-    let call = bench.functions.apply("two", &BTreeMap::from([(0, slice(8, 9))]), &highs, sums(&[]).into_iter());
+    let call = bench.functions.apply("two", &BTreeMap::from([(0, slice(8, 9))]), &highs, &[], sums(&[]).into_iter());
     let done = bench.done(&call).unwrap();
     assert!(done.ended && !done.swapped);
     // Said again, later: the end is known already.
     let highs = BTreeMap::from([(0, 50)]);
-    let call = bench.functions.apply("two", &BTreeMap::from([(0, slice(9, 12))]), &highs, sums(&[]).into_iter());
+    let call = bench.functions.apply("two", &BTreeMap::from([(0, slice(9, 12))]), &highs, &[], sums(&[]).into_iter());
     assert!(bench.done(&call).unwrap().swapped);
     assert_eq!(bench.state().current.unwrap().boundary, Some(Boundary { ended: true, ..run_boundary() }));
 }
@@ -465,6 +486,89 @@ fn a_call_has_at_most_500_entries() {
     assert_eq!(bench.call(&call).unwrap_err().code(), Some("LIMIT"));
 }
 
+/// GIVEN records that a batch parked
+/// WHEN they are replayed, in part, again, as somebody saw them before, and in another epoch
+/// THEN each row of them counts once.
+#[test]
+fn what_is_owed_counts_once() {
+    let mut bench = Bench::served();
+    bench.park(0, 9, &[(3, Sides::AFTER), (5, Sides::BOTH), (7, Sides::NONE)], &[(NOW, "a", 10, 1)]).unwrap();
+    assert_eq!(bench.owed(&[3, 5, 7, 4]), [Some(Sides::AFTER), Some(Sides::BOTH), Some(Sides::NONE), None]);
+    let before = bench.dump();
+    for (epoch, offset, owed) in [("two", 3, Sides::AFTER), ("one", 3, Sides::BOTH), ("one", 4, Sides::AFTER), ("one", 7, Sides::BOTH)] {
+        assert_eq!(bench.replay(epoch, offset, owed, Sides::NONE, &[(NOW, "a", 1, 1)]), None, "{epoch} {offset}");
+    }
+    assert_eq!(bench.dump(), before);
+
+    bench.replay("one", 3, Sides::AFTER, Sides::NONE, &[(NOW, "a", 7, 1)]).unwrap();
+    assert_eq!((bench.owed(&[3]), bench.top()), (vec![None], vec![("a".to_owned(), 17)]));
+    bench.replay("one", 5, Sides::BOTH, Sides::BEFORE, &[(NOW, "b", 5, 1)]).unwrap();
+    assert_eq!(bench.owed(&[5]), [Some(Sides::BEFORE)]);
+    let before = bench.dump();
+    assert_eq!(bench.replay("one", 3, Sides::AFTER, Sides::NONE, &[(NOW, "a", 7, 1)]), None);
+    assert_eq!(bench.replay("one", 5, Sides::BOTH, Sides::BEFORE, &[(NOW, "b", 5, 1)]), None);
+    assert_eq!(bench.dump(), before);
+    bench.replay("one", 5, Sides::BEFORE, Sides::NONE, &[(NOW, "a", -10, -1)]).unwrap();
+    assert_eq!(bench.top(), [("b".to_owned(), 5), ("a".to_owned(), 7)]);
+    assert_eq!(bench.state().current.unwrap().progress[&0].next, 9, "a replay is no progress");
+}
+
+#[test]
+fn what_is_owed_from_an_expired_bucket_is_late_and_owed_no_more() {
+    let mut bench = Bench::served();
+    bench.park(0, 9, &[(3, Sides::AFTER)], &[]).unwrap();
+    let done = bench.replay("one", 3, Sides::AFTER, Sides::NONE, &[(NOW - WINDOW - 1000, "a", 7, 1)]).unwrap();
+    assert_eq!((done.late, bench.top(), bench.owed(&[3])), (1, vec![], vec![None]));
+}
+
+/// GIVEN a row that was parked, and another one in its bucket
+/// WHEN the first is withdrawn before it was ever added
+/// THEN what is left in the bucket is not lost, and it comes out right when the row is replayed.
+#[test]
+fn a_bucket_without_rows_keeps_what_is_left_while_rows_are_owed() {
+    let mut bench = Bench::served();
+    bench.park(0, 1, &[(0, Sides::AFTER)], &[(NOW, "a", 3, 1)]).unwrap();
+    bench.apply("one", 1, 2, &[(NOW, "a", -7, -1)]).unwrap();
+    assert!(bench.top().is_empty());
+    bench.replay("one", 0, Sides::AFTER, Sides::NONE, &[(NOW, "a", 7, 1)]).unwrap();
+    assert_eq!(bench.top(), [("a".to_owned(), 3)]);
+    // All at once: parked and withdrawn by one batch.
+    bench.park(2, 3, &[(2, Sides::AFTER)], &[(NOW, "a", -7, -1)]).unwrap();
+    bench.replay("one", 2, Sides::AFTER, Sides::NONE, &[(NOW, "a", 7, 1)]).unwrap();
+    assert_eq!(bench.top(), [("a".to_owned(), 3)]);
+}
+
+#[test]
+fn what_is_owed_dies_with_its_epoch() {
+    let mut bench = Bench::served();
+    bench.park(0, 9, &[(3, Sides::AFTER)], &[]).unwrap();
+    bench.begin("one", &until("two", 9)).unwrap();
+    assert_eq!(bench.owed(&[3]), [None], "the new epoch has not parked it yet");
+    assert_eq!(bench.replay("one", 3, Sides::AFTER, Sides::NONE, &[(NOW, "a", 1, 1)]), None);
+    assert!(bench.apply("two", 0, 9, &[]).unwrap().swapped);
+    assert_eq!(bench.ask::<Vec<String>>(&["KEYS", "*:owed"]), Vec::<String>::new());
+}
+
+/// GIVEN an epoch that keeps as many dead letters as it may
+/// WHEN more are parked
+/// THEN they are counted, and room is made by a replay.
+#[test]
+fn dead_letters_without_room_are_counted() {
+    let mut bench = Bench::served();
+    let max = i64::try_from(OWED_MAX).unwrap();
+    for from in (0..max).step_by(1000) {
+        let owed: Vec<_> = (from..from + 1000).map(|offset| (offset, Sides::AFTER)).collect();
+        assert_eq!(bench.park(from, from + 1000, &owed, &[]).unwrap().unkept, 0);
+    }
+    let more: Vec<_> = (max..max + 3).map(|offset| (offset, Sides::AFTER)).collect();
+    assert_eq!(bench.park(max, max + 3, &more, &[]).unwrap().unkept, 3);
+    assert_eq!(bench.state().current.unwrap().unkept, Some(3));
+    assert_eq!(bench.owed(&[0, max - 1, max, max + 2]), [Some(Sides::AFTER), Some(Sides::AFTER), None, None]);
+    bench.replay("one", 0, Sides::AFTER, Sides::NONE, &[]).unwrap();
+    assert_eq!(bench.park(max + 3, max + 5, &[(max + 3, Sides::AFTER), (max + 4, Sides::AFTER)], &[]).unwrap().unkept, 4);
+    assert_eq!(bench.owed(&[max + 3, max + 4]), [Some(Sides::AFTER), None]);
+}
+
 #[test]
 fn somebody_elses_key_is_not_overwritten() {
     let mut bench = Bench::start();
@@ -516,6 +620,7 @@ fn all_keys_share_a_slot() {
     bench.begin("one", &until("two", 1)).unwrap();
     assert!(bench.apply("two", 0, 1, &[(NOW, "b", 1, 1)]).unwrap().swapped);
     bench.ask::<()>(&["DEL", "a ranking:10min"]);
+    assert_eq!((bench.replay("two", 1, Sides::AFTER, Sides::NONE, &[]), bench.owed(&[1])), (None, vec![None]));
     bench.tick();
     assert_eq!(bench.ask::<Vec<String>>(&["ZRANGE", "a ranking:10min", "0", "-1"]), ["b"]);
 }

@@ -15,7 +15,7 @@ use super::redis_server::{RedisServer, run};
 use crate::progress::Boundary;
 use crate::progress::Mark;
 use crate::sink::ranking::function::{Clock, Functions, Identity, NewEpoch, Reply, Role, State, Sum};
-use crate::sink::{Progress, Slice};
+use crate::sink::{Owed, Progress, Sides, Slice};
 
 const DRAIN_MAX: usize = 500;
 
@@ -31,6 +31,7 @@ struct Epoch {
     next: BTreeMap<i32, i64>,
     target: BTreeMap<i32, i64>,
     buckets: BTreeMap<(i64, String), (i128, i64)>,
+    owed: BTreeMap<(i32, i64), Sides>,
 }
 
 impl Epoch {
@@ -46,13 +47,14 @@ impl Epoch {
         }
     }
 
-    fn add(&mut self, bucket: i64, member: &str, sum: Sum) -> u64 {
+    /// While it `owes` rows, what is left without rows may be theirs.
+    fn add(&mut self, bucket: i64, member: &str, sum: Sum, owes: bool) -> u64 {
         if bucket < self.floor {
             return sum.came;
         }
         let entry = self.buckets.entry((bucket, member.to_owned())).or_default();
         *entry = (entry.0 + sum.amount, entry.1 + sum.rows);
-        if entry.1 == 0 {
+        if entry.1 == 0 && (entry.0 == 0 || !owes) {
             self.buckets.remove(&(bucket, member.to_owned()));
         }
         0
@@ -110,6 +112,7 @@ impl Model {
         id: &str,
         slices: &BTreeMap<i32, Slice>,
         targets: &BTreeMap<i32, i64>,
+        owed: &[Owed],
         entries: &[(i64, String, Sum)],
     ) -> Outcome {
         let epoch = self.building.as_mut().or(self.served.as_mut()).filter(|epoch| epoch.id == id)?;
@@ -117,7 +120,9 @@ impl Model {
             return None;
         }
         epoch.floor = epoch.floor.max(epoch.window_start(now));
-        let late = entries.iter().map(|(bucket, member, sum)| epoch.add(*bucket, member, *sum)).sum();
+        let owes = !owed.is_empty() || !epoch.owed.is_empty();
+        let late = entries.iter().map(|(bucket, member, sum)| epoch.add(*bucket, member, *sum, owes)).sum();
+        epoch.owed.extend(owed.iter().map(|owed| ((owed.partition, owed.offset), owed.sides)));
         epoch.next.extend(slices.iter().map(|(p, slice)| (*p, slice.progress.next)));
         if let Some(boundary) = epoch.boundary.as_mut().filter(|b| !b.ended && !targets.is_empty()) {
             boundary.ended = true;
@@ -125,6 +130,21 @@ impl Model {
                 *target = targets.get(p).map_or(*target, |high| *high.max(target));
             }
         }
+        self.roll(now, late)
+    }
+
+    fn replay(&mut self, now: i64, id: &str, record: (i32, i64), owed: Sides, left: Sides, entries: &[(i64, String, Sum)]) -> Outcome {
+        let epoch = self.building.as_mut().or(self.served.as_mut()).filter(|epoch| epoch.id == id)?;
+        if epoch.owed.get(&record) != Some(&owed) {
+            return None;
+        }
+        epoch.owed.remove(&record);
+        if !left.is_empty() {
+            epoch.owed.insert(record, left);
+        }
+        epoch.floor = epoch.floor.max(epoch.window_start(now));
+        let owes = !epoch.owed.is_empty();
+        let late = entries.iter().map(|(bucket, member, sum)| epoch.add(*bucket, member, *sum, owes)).sum();
         self.roll(now, late)
     }
 
@@ -144,6 +164,7 @@ impl Model {
             next: new.partitions.iter().map(|(p, (start, _))| (*p, *start)).collect(),
             target: new.partitions.iter().map(|(p, (_, target))| (*p, *target)).collect(),
             buckets: BTreeMap::new(),
+            owed: BTreeMap::new(),
         };
         epoch.floor = epoch.window_start(now);
         if let Some(current) = current.filter(|current| current.identity.fingerprint == new.identity.fingerprint) {
@@ -189,6 +210,10 @@ fn compare_epoch(connection: &mut Connection, epoch: &Epoch, letter: &str, ranki
     assert_eq!(numbers("next:"), epoch.next, "next");
     assert_eq!(numbers("target:"), epoch.target, "target");
 
+    let owed: BTreeMap<String, String> = run(connection, &["HGETALL", &key(":owed")]);
+    let sides = |sides: &Sides| ["", "-", "+", "-+"][usize::from(sides.before) + 2 * usize::from(sides.after)].to_owned();
+    let expected: BTreeMap<_, _> = epoch.owed.iter().map(|((p, offset), owed)| (format!("{p}:{offset}"), sides(owed))).collect();
+    assert_eq!((owed, field("unkept")), (expected, "0"), "owed");
     let buckets: BTreeMap<String, String> = run(connection, &["HGETALL", &key(":buckets")]);
     let split = |field: &str| field.split_once(':').map(|(b, m)| (b.parse::<i64>().unwrap(), m.to_owned())).unwrap();
     let stored: BTreeMap<_, _> = buckets.iter().map(|(field, value)| (split(field), pair(value))).collect();
@@ -211,7 +236,7 @@ fn compare(connection: &mut Connection, model: &Model) {
         let (Some(epoch), Some(letter)) = (epoch, letters.get(name)) else { continue };
         let own = format!("{{k}}:{letter}:ranking");
         compare_epoch(connection, epoch, letter, if ranking.is_empty() { &own } else { ranking });
-        expected.extend(["", ":totals", ":buckets", ":expiry"].map(|key| format!("{{k}}:{letter}{key}")));
+        expected.extend(["", ":totals", ":buckets", ":expiry", ":owed"].map(|key| format!("{{k}}:{letter}{key}")));
         if ranking.is_empty() {
             expected.insert(own);
         }
@@ -277,6 +302,26 @@ impl Chance {
         slices
     }
 
+    fn sides(&mut self) -> Sides {
+        self.one(&[Sides::BEFORE, Sides::AFTER, Sides::BOTH])
+    }
+
+    /// Records that a batch parks.
+    fn owed(&mut self) -> Vec<Owed> {
+        let count = if self.often(25) { self.rng.random_range(1..4) } else { 0 };
+        (0..count)
+            .map(|n| Owed { partition: self.rng.random_range(0..3), offset: n * 20 + self.rng.random_range(0..20), sides: self.sides() })
+            .collect()
+    }
+
+    /// A record, what is thought to be owed of it, and what stays so.
+    fn replay(&mut self, model: &Model) -> ((i32, i64), Sides, Sides) {
+        let owed: Vec<_> = model.current().map(|epoch| epoch.owed.iter().map(|(at, sides)| (*at, *sides)).collect()).unwrap_or_default();
+        let (record, owed) = owed.choose(&mut self.rng).copied().unwrap_or(((0, 0), Sides::AFTER));
+        let left = if owed == Sides::BOTH { self.one(&[Sides::NONE, Sides::BEFORE, Sides::AFTER]) } else { Sides::NONE };
+        (record, if self.often(15) { self.sides() } else { owed }, left)
+    }
+
     fn new_epoch(&mut self) -> NewEpoch {
         self.epochs += 1;
         let pipeline = self.one(&[0, 0, 0, 1, 2]);
@@ -307,11 +352,11 @@ fn outcome(connection: &mut Connection, call: &redis::Cmd) -> Outcome {
     }
 }
 
-fn attack(connection: &mut Connection, seed: u64, calls: usize) -> [usize; 4] {
+fn attack(connection: &mut Connection, seed: u64, calls: usize) -> [usize; 5] {
     let mut rng = StdRng::seed_from_u64(seed);
     let spread = [4, 12, 900][rng.random_range(0..3)];
     let mut chance = Chance { rng, now: 1_700_000_000_000, epochs: 0, spread };
-    let (mut model, mut functions, mut seen) = (Model::default(), Functions::new("k"), [0; 4]);
+    let (mut model, mut functions, mut seen) = (Model::default(), Functions::new("k"), [0; 5]);
     run::<()>(connection, &["FLUSHALL"]);
     for n in 0..calls {
         chance.now += chance.one(&[0, 1, 40, 999, 5000, 5000, 30_000, -20_000]);
@@ -329,14 +374,26 @@ fn attack(connection: &mut Connection, seed: u64, calls: usize) -> [usize; 4] {
                 let old = if chance.often(8) { "another".to_owned() } else { current };
                 (outcome(connection, &functions.begin(&old, &new)), model.begin(chance.now, &old, &new))
             }
+            32..46 => {
+                let (record, owed, left) = chance.replay(&model);
+                let mut entries = chance.entries();
+                entries.truncate(2);
+                let id = model.current().map_or(String::new(), |epoch| epoch.id.clone());
+                let id = if chance.often(3) { "another".to_owned() } else { id };
+                let call = functions.replay(&id, record, owed, left, entries.iter().map(|(b, m, s)| (*b, m.as_str(), *s)));
+                let want = model.replay(chance.now, &id, record, owed, left, &entries);
+                seen[4] += usize::from(want.is_some());
+                (outcome(connection, &call), want)
+            }
             _ => {
+                let owed = chance.owed();
                 let (entries, slices) = (chance.entries(), chance.slices(&model));
                 let highs = (0..chance.rng.random_range(1..4)).map(|p| (p, chance.rng.random_range(0..90))).collect();
                 let targets: BTreeMap<i32, i64> = if chance.often(15) { highs } else { BTreeMap::new() };
                 let id = model.current().map_or(String::new(), |epoch| epoch.id.clone());
                 let id = if chance.often(3) { "another".to_owned() } else { id };
-                let call = functions.apply(&id, &slices, &targets, entries.iter().map(|(b, m, s)| (*b, m.as_str(), *s)));
-                (outcome(connection, &call), model.apply(chance.now, &id, &slices, &targets, &entries))
+                let call = functions.apply(&id, &slices, &targets, &owed, entries.iter().map(|(b, m, s)| (*b, m.as_str(), *s)));
+                (outcome(connection, &call), model.apply(chance.now, &id, &slices, &targets, &owed, &entries))
             }
         };
         assert_eq!(got, want, "reply of call {n} of seed {seed}");
@@ -364,12 +421,12 @@ fn attack(connection: &mut Connection, seed: u64, calls: usize) -> [usize; 4] {
 fn the_library_does_what_the_model_does() {
     let server = RedisServer::start();
     let mut connection = server.loaded();
-    let mut seen = [0; 4];
+    let mut seen = [0; 5];
     for seed in 0..24 {
         let one = attack(&mut connection, seed, 120);
-        (0..4).for_each(|n| seen[n] += one[n]);
+        (0..5).for_each(|n| seen[n] += one[n]);
     }
     // What never happened was not tested.
-    let [moved, late, swaps, full_drains] = seen;
-    assert!(moved > 100 && late > 300 && swaps > 30 && full_drains > 10, "{seen:?}");
+    let [moved, late, swaps, full_drains, replays] = seen;
+    assert!(moved > 100 && late > 300 && swaps > 30 && full_drains > 10 && replays > 30, "{seen:?}");
 }

@@ -139,7 +139,7 @@ fn batch(slices: &[(i32, i64, i64)], rows: &[(&str, i64, i64)]) -> Batch<Payload
     }
     let slice = |next| Progress { next, mark: Mark::decode("5;6;7;0;00000000000000ff").unwrap() };
     let slices = slices.iter().map(|&(p, token, next)| (p, Slice { token, progress: slice(next) })).collect();
-    Batch { slices, payload, run_ended: false }
+    Batch { slices, payload, ..Batch::default() }
 }
 
 async fn write(engine: &Ranking<MemoryLog>, slices: &[(i32, i64, i64)], rows: &[(&str, i64, i64)]) -> Result<Written, Error> {
