@@ -1,6 +1,6 @@
 //! Engines that die, stand still, come and go, disagree about the time, or are of two versions.
 
-use super::{Trial, seeds, signal};
+use super::{Trial, replay, seeds, signal};
 use crate::support::{eventually, scenario, seconds};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
@@ -33,7 +33,7 @@ async fn an_engine_dies_at_each_point_of_a_call() {
             trial.stage.engines[0].faults = format!("kill={point}:{count}");
             trial.stage.engines[0].restart();
             match point {
-                "rebuild" => trial.replay(),
+                "rebuild" => replay(&trial),
                 "drain" => {
                     trial.stage.wait_ready().await;
                     signal(trial.stage.engines[0].pid(), "-TERM");
@@ -116,8 +116,8 @@ async fn a_rebuild_goes_on_while_engines_die_and_events_flow() {
         let mut trial = Trial::begin("rebuild", seed, scenario::engagement(&format!("rebuild{seed}")), 2).await;
         for _ in 0..3 {
             // Two at once: one of them begins the epoch.
-            trial.replay();
-            trial.replay();
+            replay(&trial);
+            replay(&trial);
             trial.pause(0, 400).await;
             let engine = trial.between(0, 1) as usize;
             trial.kill_engine(engine);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Trial, seeds};
+use super::{Trial, replay, seeds};
 use crate::support::{eventually, kafka, scenario, seconds};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
@@ -78,7 +78,7 @@ async fn retention_passes_the_stored_offset() {
         }
         // AND with the remedy, once no row of the window was changed by what was removed, it is exact
         trial.wait_past_the_window().await;
-        trial.replay();
+        replay(&trial);
         set_start(&trial);
         trial.stage.engines[0].restart();
         trial.stage.wait_ready().await;

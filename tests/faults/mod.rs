@@ -131,23 +131,9 @@ impl Trial {
         self.stage.database.run(&format!("SELECT pg_sleep_until('{newest}'::timestamptz + interval '31 s')")).await;
     }
 
-    /// Runs a command of the program on the trial's pipeline: exit code, and what it said.
-    fn command(&self, name: &str) -> (Option<i32>, String) {
-        let command = || Command::new(program("highwater")).arg(name).arg(&self.stage.pipeline).output().unwrap();
-        let output = tokio::task::block_in_place(command);
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (output.status.code(), text(&output.stdout) + &text(&output.stderr))
-    }
-
-    /// `highwater replay`: a new epoch begins.
-    fn replay(&self) {
-        let (code, said) = self.command("replay");
-        assert_eq!(code, Some(0), "{said}");
-    }
-
-    /// `highwater verify`.
+    /// `highwater verify`: exit code, and what it said.
     fn verify(&self) -> (Option<i32>, String) {
-        self.command("verify")
+        command(self, "verify")
     }
 
     /// Somewhere between two numbers.
@@ -304,6 +290,20 @@ fn assert_quiet_log(engine: &mut Engine, lines_max: usize) {
     }
     let most = said.iter().max_by_key(|(_, count)| **count);
     assert!(most.is_none_or(|(_, count)| *count <= lines_max), "the log repeats itself: {most:?}");
+}
+
+/// `highwater replay`: a new epoch begins.
+fn replay(trial: &Trial) {
+    let (code, said) = command(trial, "replay");
+    assert_eq!(code, Some(0), "{said}");
+}
+
+/// Runs a command of the program on the trial's pipeline: exit code, and what it said.
+fn command(trial: &Trial, name: &str) -> (Option<i32>, String) {
+    let command = || Command::new(program("highwater")).arg(name).arg(&trial.stage.pipeline).output().unwrap();
+    let output = tokio::task::block_in_place(command);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout) + &text(&output.stderr))
 }
 
 /// Waits until the served ranking has read everything that is in the topic now.

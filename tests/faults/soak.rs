@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rand::seq::IndexedRandom;
 
-use super::{Trial, seeds, signal};
+use super::{Trial, replay, seeds, signal};
 use crate::support::{scenario, seconds};
 
 /// How often everything is compared.
@@ -59,7 +59,7 @@ async fn strike(trial: &mut Trial, fault: Fault) {
             trial.pause(500, 12_000).await;
             signal(pid, "-CONT");
         }
-        Fault::EpochBegun => trial.replay(),
+        Fault::EpochBegun => replay(trial),
         Fault::RedisKilled => {
             trial.redis.kill();
             trial.redis.restart().await;
