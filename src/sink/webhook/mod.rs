@@ -19,7 +19,7 @@ pub(crate) mod time;
 mod outage;
 
 use futures_util::future::try_join_all;
-use highwater_sql::Plan;
+use highwater_sql::{Plan, RowError};
 use tracing::warn;
 
 pub use config::{EndpointUrl, WebhookConfig};
