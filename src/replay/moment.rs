@@ -65,7 +65,7 @@ fn rfc3339_ms(text: &str) -> Option<i64> {
     }
     let rest = &text[19..];
     let fraction = rest.strip_prefix('.').map_or(0, |rest| 1 + rest.bytes().take_while(u8::is_ascii_digit).count());
-    let offset = rest[fraction..].as_bytes();
+    let offset = &rest.as_bytes()[fraction..];
     let numeric =
         |o: &[u8]| o.len() == 6 && matches!(o[0], b'+' | b'-') && o[3] == b':' && [1, 2, 4, 5].iter().all(|n| o[*n].is_ascii_digit());
     if fraction == 1 || !(matches!(offset, b"Z" | b"z") || numeric(offset)) {
