@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::telemetry::{self, LogFormat};
-use crate::{check, config, eval, pipeline};
+use crate::{check, config, eval, pipeline, replay};
 use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -50,14 +50,8 @@ enum Command {
         #[arg(long, default_value = "ranking")]
         sink: String,
     },
-    /// Begin a ranking anew from what the topic still holds; running engines follow, readers see the old one until the new one is complete.
-    Replay {
-        /// Pipeline file.
-        pipeline: PathBuf,
-        /// The ranking's name in the file; `ranking` if it has none.
-        #[arg(long, default_value = "ranking")]
-        sink: String,
-    },
+    /// Tell a sink again what it was told: rebuild a ranking, or send the events of a range of time, or the table's rows, to a webhook.
+    Replay(Box<replay::Arguments>),
 }
 
 #[derive(Args)]
@@ -115,7 +109,7 @@ pub fn main() -> ExitCode {
         Command::Eval(arguments) => runtime.block_on(evaluate(arguments)),
         Command::DeadLetters(command) => runtime.block_on(dead_letters::run(command)),
         Command::Verify { pipeline, sink } => runtime.block_on(verify(pipeline, &sink)),
-        Command::Replay { pipeline, sink } => runtime.block_on(replay(pipeline, &sink)),
+        Command::Replay(arguments) => runtime.block_on(replay(&arguments)),
         Command::Run(arguments) => runtime.block_on(run(arguments)),
     };
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -179,19 +173,15 @@ async fn verify(path: PathBuf, sink: &str) -> ExitCode {
     ExitCode::from(u8::from(differ))
 }
 
-async fn replay(path: PathBuf, sink: &str) -> ExitCode {
-    let configs = match load(&[path]) {
-        Ok(configs) => configs,
-        Err(code) => return code,
-    };
-    for config in &configs {
-        if let Err(error) = pipeline::replay(config, sink).await {
+async fn replay(arguments: &replay::Arguments) -> ExitCode {
+    telemetry::start(LogFormat::Auto);
+    match replay::replay(arguments).await {
+        Ok(equal) => ExitCode::from(u8::from(!equal)),
+        Err(error) => {
             eprintln!("error: {error}");
-            return ExitCode::from(error.exit_code());
+            ExitCode::from(error.exit_code())
         }
-        println!("{}/{sink}: a new epoch begins; engines that run build it and swap when it is complete", config.name);
     }
-    ExitCode::SUCCESS
 }
 
 async fn run(arguments: Run) -> ExitCode {

@@ -39,6 +39,8 @@ pub mod faults;
 
 pub mod eval;
 
+pub mod replay;
+
 pub mod backoff;
 
 pub mod metrics;

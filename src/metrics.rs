@@ -76,6 +76,16 @@ metrics! {
     epochs: IntCounterVec("highwater_epochs_total", ["pipeline", "sink", "reason"]);
     /// 1 while a ranking is being rebuilt beside the served one.
     rebuilding: IntGaugeVec("highwater_rebuilding", ["pipeline", "sink"]);
+    /// Members of a ranking that were compared with SQL, when last.
+    verify_members: IntGaugeVec("highwater_verify_members", ["pipeline", "sink"]);
+    /// Members that differed from SQL, when last compared.
+    verify_differing: IntGaugeVec("highwater_verify_members_differing", ["pipeline", "sink"]);
+    /// The largest difference of a member from SQL, as a score, when last compared.
+    verify_largest: GaugeVec("highwater_verify_largest_difference", ["pipeline", "sink"]);
+    /// When a comparison with SQL last came to an end, Unix seconds.
+    verify_finished: GaugeVec("highwater_verify_finished_timestamp_seconds", ["pipeline", "sink"]);
+    /// Comparisons with SQL that could not be made.
+    verify_failures: IntCounterVec("highwater_verify_failures_total", ["pipeline", "sink"]);
     /// Requests to a webhook endpoint, by status class: 2xx, 3xx, 4xx, 5xx, transport.
     webhook_requests: IntCounterVec("highwater_webhook_requests_total", ["pipeline", "sink", "status"]);
     /// Lookup keys asked for, by result: hit, miss, absent.
@@ -147,6 +157,21 @@ impl LaneMetrics {
     /// Whether a ranking is being rebuilt beside the served one.
     pub fn set_rebuilding(&self, rebuilding: bool) {
         self.metrics.rebuilding.with_label_values(&self.labels()).set(i64::from(rebuilding));
+    }
+
+    /// A ranking was compared with SQL.
+    pub fn verified(&self, members: usize, differing: usize, largest: f64) {
+        let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        self.metrics.verify_members.with_label_values(&self.labels()).set(count(members));
+        self.metrics.verify_differing.with_label_values(&self.labels()).set(count(differing));
+        self.metrics.verify_largest.with_label_values(&self.labels()).set(largest);
+        let now_ms = u64::try_from(clock::unix_us() / 1000).unwrap_or(0);
+        self.metrics.verify_finished.with_label_values(&self.labels()).set(Duration::from_millis(now_ms).as_secs_f64());
+    }
+
+    /// A ranking could not be compared with SQL.
+    pub fn verify_failed(&self) {
+        self.metrics.verify_failures.with_label_values(&self.labels()).inc();
     }
 
     /// The sink refused a batch because its progress had moved.

@@ -209,12 +209,6 @@ async fn all_ended(lanes: Vec<Ended>) {
     }
 }
 
-/// Begins a ranking anew. Engines that run find that the progress moved, and build the new epoch.
-pub async fn replay(config: &PipelineConfig, sink: &str) -> Result<(), Error> {
-    let (ranking, _) = ranking(config, sink).await?;
-    ranking.replay().await.map_err(|e| Error::Start(config.name.clone(), e.to_string()))
-}
-
 /// Compares a ranking with SQL.
 pub async fn verify(config: &PipelineConfig, sink: &str) -> Result<Verified, Error> {
     let refused = |reason: String| Error::Start(config.name.clone(), reason);
@@ -224,13 +218,11 @@ pub async fn verify(config: &PipelineConfig, sink: &str) -> Result<Verified, Err
 }
 
 /// A ranking of a pipeline whose check is fine, and its key; for commands beside the engines.
-async fn ranking<'c>(config: &'c PipelineConfig, sink: &str) -> Result<(Ranking<KafkaLog>, &'c str), Error> {
+pub(crate) async fn ranking<'c>(config: &'c PipelineConfig, sink: &str) -> Result<(Ranking<KafkaLog>, &'c str), Error> {
     let refused = |reason: String| Error::Start(config.name.clone(), reason);
     let found = config.sinks.iter().find(|s| s.name() == sink);
     let Some(SinkConfig::RedisRanking(section)) = found else {
-        return Err(refused(format!(
-            "{sink:?} is not a ranking of this pipeline; a webhook is replayed by resetting the offsets of its consumer group"
-        )));
+        return Err(refused(format!("{sink:?} is not a ranking of this pipeline")));
     };
     let report = check::check(config).await;
     let Some(plan) = report.plan.filter(|_| report.facts.iter().all(|fact| fact.state <= State::Warning)) else {

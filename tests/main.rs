@@ -28,4 +28,6 @@ mod configuration;
 
 mod evaluation;
 
+mod replay;
+
 mod tidy;

@@ -39,8 +39,16 @@ impl Database {
     /// # Errors
     /// `Refused` when the URL cannot be read.
     pub fn new(url: &SecretUrl) -> Result<Self, Error> {
+        Self::with_timeout(url, Duration::from_millis(STATEMENT_MS_MAX))
+    }
+
+    /// The same, with another limit for a statement.
+    ///
+    /// # Errors
+    /// `Refused` when the URL cannot be read.
+    pub fn with_timeout(url: &SecretUrl, statement_max: Duration) -> Result<Self, Error> {
         let unreadable = |_| Error::Refused("the URL cannot be read; write postgres://user:password@host:port/database".to_owned());
-        let timeout = STATEMENT_MS_MAX.to_string();
+        let timeout = statement_max.as_millis().to_string();
         let options: PgConnectOptions = url.expose().parse().map_err(unreadable)?;
         let options = options
             .application_name("highwater")

@@ -13,7 +13,7 @@ mod cache;
 
 mod given;
 
-mod postgres;
+pub(crate) mod postgres;
 
 mod tail;
 

@@ -51,21 +51,26 @@ impl Loader {
         let mut values = Vec::with_capacity(self.columns.len());
         for (n, column) in self.columns.iter().enumerate() {
             let text: Option<&str> = row.try_get(n + 1).map_err(catalog::Error::from)?;
-            let Some(text) = text else {
-                values.push(Value::Null);
-                continue;
-            };
-            match Value::from_text(&column.ty, text) {
-                // What a type's own output function wrote comes back as it was: otherwise the column has become another type's.
-                Ok(value) if value.to_text(&column.ty) == text => values.push(value),
-                Ok(_) => {
-                    let message = format!("the value is not as type {} writes it", column.ty.name());
-                    return Ok(Err(RowError::new("22P02", message).in_column(&column.name)));
-                }
-                Err(error) => return Ok(Err(error.in_column(&column.name))),
+            match value(column, text) {
+                Ok(value) => values.push(value),
+                Err(error) => return Ok(Err(error)),
             }
         }
         Ok(Ok(values.into()))
+    }
+}
+
+/// Reads what [`text_of`] wrote.
+pub(crate) fn value(column: &Column, text: Option<&str>) -> Result<Value, RowError> {
+    let Some(text) = text else { return Ok(Value::Null) };
+    match Value::from_text(&column.ty, text) {
+        // What a type's own output function wrote comes back as it was: otherwise the column has become another type's.
+        Ok(value) if value.to_text(&column.ty) == text => Ok(value),
+        Ok(_) => {
+            let message = format!("the value is not as type {} writes it", column.ty.name());
+            Err(RowError::new("22P02", message).in_column(&column.name))
+        }
+        Err(error) => Err(error.in_column(&column.name)),
     }
 }
 
@@ -95,12 +100,13 @@ fn statement(lookup: &Lookup) -> String {
     format!("SELECT k.n{columns} FROM unnest({arrays}) WITH ORDINALITY AS k({names}, n) JOIN ONLY {table} AS t ON {equal}")
 }
 
-fn quoted(name: &str) -> String {
+/// An identifier in SQL (`quote_ident`).
+pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// What to cast a key's text to. Without modifiers: a cast to `varchar(3)` cuts silently and would match what is not equal.
-fn key_type(ty: &Type) -> String {
+pub(crate) fn key_type(ty: &Type) -> String {
     match ty {
         Type::Varchar(_) => "text".to_owned(),
         Type::Bpchar(_) => "pg_catalog.bpchar".to_owned(),
@@ -120,9 +126,9 @@ fn without_modifiers(ty: &Type) -> Type {
     }
 }
 
-/// The type's output as text. `::text` is that, except where a cast of its own says otherwise: it strips the blanks of `char(n)` and adds
+/// The output of a column of the table `t` as text. `::text` is that, except where a cast of its own says otherwise: it strips the blanks of `char(n)` and adds
 /// the mask to `inet`; `concat` calls the output function.
-fn text_of(column: &Column) -> String {
+pub(crate) fn text_of(column: &Column) -> String {
     let name = format!("t.{}", quoted(&column.name));
     match column.ty {
         Type::Bpchar(_) | Type::Inet => format!("CASE WHEN {name} IS NOT NULL THEN pg_catalog.concat({name}) END"),

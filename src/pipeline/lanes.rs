@@ -18,7 +18,8 @@ use crate::decode::RecordDecoder;
 use crate::lane::{Lane, Parts, Select};
 use crate::lookup::{Lookups, Rows, Tail};
 use crate::metrics::{LaneMetrics, Metrics};
-use crate::sink::ranking::{Ranking, RankingConfig};
+use crate::sink::ranking::schedule::Schedule;
+use crate::sink::ranking::{Ranking, RankingConfig, VerifyConfig};
 use crate::sink::webhook::{Place, Webhook, WebhookConfig};
 use crate::sink::{self, Policy, Sink};
 use crate::source::kafka::{Settings, Source};
@@ -84,7 +85,12 @@ impl Pipeline<'_> {
             };
             let lane = Unstarted { pipeline: self, name, group, topic, select: Arc::new(select), metrics: metrics.clone() };
             lanes.push(match sink {
-                SinkConfig::RedisRanking(ranking) => lane.start(self.ranking(ranking, log, &metrics)?, shutdown.clone())?,
+                SinkConfig::RedisRanking(ranking) => {
+                    if let Some(verify) = ranking.verify {
+                        tokio::spawn(self.schedule(ranking, verify, &metrics)?.run(shutdown.clone()));
+                    }
+                    lane.start(self.ranking(ranking, log, &metrics)?, shutdown.clone())?
+                }
                 SinkConfig::Webhook(webhook) => lane.start(self.webhook(webhook, name, log)?, shutdown.clone())?,
             });
             lane_metrics.push(metrics);
@@ -94,6 +100,19 @@ impl Pipeline<'_> {
 
     pub fn ranking(&self, config: &RankingConfig, log: KafkaLog, metrics: &Arc<LaneMetrics>) -> Result<Ranking<KafkaLog>, String> {
         Ranking::new(config, &self.plan, &self.config.select.sql, log, metrics.clone()).map_err(|problems| lines(&problems))
+    }
+
+    fn schedule(&self, config: &RankingConfig, verify: VerifyConfig, metrics: &Arc<LaneMetrics>) -> Result<Schedule, String> {
+        let sql = &self.config.select.sql;
+        Ok(Schedule {
+            verify,
+            redis: config.redis.clone(),
+            key: config.key.clone(),
+            layout: config.layout(&self.plan, sql).map_err(|problems| lines(&problems))?,
+            sql: sql.clone(),
+            postgres: self.config.source.postgres.clone(),
+            metrics: metrics.clone(),
+        })
     }
 
     pub fn webhook(&self, config: &WebhookConfig, sink: &str, log: KafkaLog) -> Result<Webhook<KafkaLog>, String> {

@@ -20,6 +20,10 @@ pub mod owed;
 
 mod payload;
 
+pub mod rebuild;
+
+pub mod schedule;
+
 mod server;
 
 pub mod verify;
@@ -31,7 +35,7 @@ use highwater_sql::Plan;
 use tokio::sync::Mutex;
 use tracing::{info, warn};
 
-pub use config::RankingConfig;
+pub use config::{RankingConfig, VerifyConfig};
 pub use payload::Payload;
 
 use crate::catalog::Database;
@@ -102,15 +106,17 @@ impl<L: Log> Ranking<L> {
         self
     }
 
-    /// Begins an epoch whatever is stored: what `highwater replay` does. Call it with no lane of this process running on the ranking.
-    pub async fn replay(&self) -> Result<(), Error> {
+    /// Begins an epoch whatever is stored: what `highwater replay` does. `from_ms`: it reads from further back than the window needs. Call it with
+    /// no lane of this process running on the ranking.
+    pub async fn replay(&self, from_ms: Option<i64>) -> Result<(), Error> {
         let mut held = self.held.lock().await;
         let held = &mut *held;
         let session = connected(&mut held.session, &self.url, held.starting).await?;
         let state = session.call(&self.functions.state()).await?;
+        self.check_from(&state, from_ms)?;
         let topic = self.log.id().await.map_err(unanswered)?;
         let boundary = epoch::carried(state_epoch(&state), &topic);
-        if self.begin_epoch(session, &state, topic, boundary, Reason::Replay).await? { Ok(()) } else { Err(Error::Moved) }
+        if self.begin_epoch(session, &state, topic, boundary, (Reason::Replay, from_ms)).await? { Ok(()) } else { Err(Error::Moved) }
     }
 
     /// Compares what is served with what SQL says, without changing anything: what `highwater verify` does.
@@ -126,10 +132,10 @@ impl<L: Log> Ranking<L> {
         state: &State,
         topic: String,
         boundary: Option<Boundary>,
-        reason: Reason,
+        (reason, from_ms): (Reason, Option<i64>),
     ) -> Result<bool, Error> {
         let identity = self.identity(session, topic);
-        let new = epoch::plan(&self.log, &self.layout, state, identity, boundary).await.map_err(unanswered)?;
+        let new = epoch::plan(&self.log, &self.layout, state, identity, boundary, from_ms).await.map_err(unanswered)?;
         let old = state.current.as_ref().map_or("", |current| &current.id);
         if let Reply::Done(done) = session.call(&self.functions.begin(old, &new)).await? {
             self.metrics.epoch_begun(reason.label());
@@ -204,7 +210,7 @@ impl<L: Log> Ranking<L> {
                 (Decision::Begin(reason), current) => {
                     let boundary = epoch::carried(current.as_ref(), &mine.topic);
                     let state = State { now_ms: state.now_ms, current };
-                    self.begin_epoch(session, &state, mine.topic, boundary, reason).await?;
+                    self.begin_epoch(session, &state, mine.topic, boundary, (reason, None)).await?;
                 }
                 (Decision::Adopt, None) => {}
             }
@@ -252,7 +258,7 @@ impl<L: Log> Ranking<L> {
             return Ok(());
         }
         let reason = if boundary.run_tx.is_some() { Reason::Snapshot } else { Reason::Truncate };
-        self.begin_epoch(session, &state, adopted.topic.clone(), Some(boundary), reason).await.map(drop)
+        self.begin_epoch(session, &state, adopted.topic.clone(), Some(boundary), (reason, None)).await.map(drop)
     }
 
     async fn try_tick(&self, held: &mut Held) -> Result<(), Error> {

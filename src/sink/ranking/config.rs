@@ -10,6 +10,7 @@ const SCALE_DEFAULT: u8 = 3;
 const SCALE_MAX: u8 = 15;
 const AHEAD_DEFAULT: Duration = Duration::from_secs(600);
 const KEY_BYTES_MAX: usize = 512;
+const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 
 /// A rolling ranking in Redis: the sum of a score by member over the last `window`.
 #[derive(Clone, Debug, Deserialize)]
@@ -37,6 +38,19 @@ pub struct RankingConfig {
     /// How far ahead of their commit rows may be dated: a rebuild reads back `window + ahead`.
     #[serde(default = "ahead_default")]
     pub ahead: Duration,
+    /// Compare it with SQL now and then while it is live; not at all without the section.
+    pub verify: Option<VerifyConfig>,
+}
+
+/// `[sink.verify]`: when a live ranking is compared with SQL.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VerifyConfig {
+    /// From one comparison to the next.
+    pub every: Duration,
+    /// How long one statement of it may take.
+    #[serde(default = "timeout_default")]
+    pub timeout: Duration,
 }
 
 fn scale_default() -> u8 {
@@ -45,6 +59,10 @@ fn scale_default() -> u8 {
 
 fn ahead_default() -> Duration {
     AHEAD_DEFAULT
+}
+
+fn timeout_default() -> Duration {
+    TIMEOUT_DEFAULT
 }
 
 /// A column of the result.
@@ -136,6 +154,16 @@ impl RankingConfig {
         } else if window == 0 || window % bucket != 0 {
             let message = format!("{} is not a multiple of bucket, {}", self.window, self.bucket);
             problems.push(problem("window", message, "choose a bucket that divides the window"));
+        }
+        if let Some(verify) = &self.verify {
+            for (key, value, min, max) in [
+                ("verify.every", verify.every, Duration::from_secs(1), Duration::from_secs(7 * 86_400)),
+                ("verify.timeout", verify.timeout, Duration::from_millis(100), Duration::from_secs(600)),
+            ] {
+                if value < min || value > max {
+                    problems.push(problem(key, format!("{value} is out of range"), format!("choose between {min} and {max}")));
+                }
+            }
         }
         problems
     }

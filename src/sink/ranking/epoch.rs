@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use super::config::Layout;
 use super::function::{Epoch, Identity, NewEpoch, State};
 use crate::progress::Boundary;
+use crate::sink::Error;
+use crate::sink::webhook::time::rfc3339;
 use crate::source::{self, Log};
 
 /// Why an epoch begins; a label of the metric.
@@ -73,25 +75,49 @@ pub fn carried(current: Option<&Epoch>, topic: &str) -> Option<Boundary> {
     current.filter(|epoch| epoch.identity.topic == topic)?.boundary.clone()
 }
 
+/// The window's start that the function will store for a new epoch, or an earlier one, Unix milliseconds.
+pub fn floor_ms(layout: &Layout, state: &State, fingerprint: &str) -> i64 {
+    let start_ms = state.now_ms.saturating_sub(signed(layout.window_ms));
+    let floor_ms = start_ms - start_ms.rem_euclid(signed(layout.bucket_ms));
+    let current = state.current.as_ref().filter(|current| current.identity.fingerprint == fingerprint);
+    current.map_or(floor_ms, |current| floor_ms.max(current.floor_ms))
+}
+
+/// From when on records are read for a window that starts at this floor; `from_ms` may only be earlier. Unix milliseconds.
+pub fn since_ms(layout: &Layout, floor_ms: i64, from_ms: Option<i64>) -> Result<i64, Error> {
+    let needed_ms = floor_ms.saturating_sub(signed(layout.ahead_ms));
+    match from_ms {
+        Some(from_ms) if from_ms > needed_ms => {
+            let moment = |ms: i64| rfc3339(ms.saturating_mul(1000)).unwrap_or_else(|| ms.to_string());
+            let message = format!(
+                "the ranking's window needs the records since {} (window and ahead): begun at {} it would lack rows, or withdraw some that were not added",
+                moment(needed_ms),
+                moment(from_ms)
+            );
+            Err(Error::Stop { message, remedy: "choose an earlier --from, or leave it out".to_owned() })
+        }
+        from_ms => Ok(from_ms.unwrap_or(needed_ms)),
+    }
+}
+
+fn signed(ms: u64) -> i64 {
+    i64::try_from(ms).unwrap_or(i64::MAX)
+}
+
 /// Looks up where each partition starts and how far it must be before readers see the epoch.
 ///
 /// The floor is the one that the function will store or an earlier one, so nothing is missed; the boundary is dropped when all that will be
-/// read came after it.
+/// read came after it. `from_ms` reaches further back than the floor asks for.
 pub async fn plan<L: Log>(
     log: &L,
     layout: &Layout,
     state: &State,
     identity: Identity,
     boundary: Option<Boundary>,
+    from_ms: Option<i64>,
 ) -> Result<NewEpoch, source::Error> {
-    let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
-    let (window_ms, bucket_ms, ahead_ms) = (signed(layout.window_ms), signed(layout.bucket_ms), signed(layout.ahead_ms));
-    let start_ms = state.now_ms.saturating_sub(window_ms);
-    let mut floor_ms = start_ms - start_ms.rem_euclid(bucket_ms);
-    if let Some(current) = state.current.as_ref().filter(|current| current.identity.fingerprint == identity.fingerprint) {
-        floor_ms = floor_ms.max(current.floor_ms);
-    }
-    let since_ms = floor_ms.saturating_sub(ahead_ms);
+    let needed_ms = floor_ms(layout, state, &identity.fingerprint).saturating_sub(signed(layout.ahead_ms));
+    let since_ms = from_ms.map_or(needed_ms, |from_ms| needed_ms.min(from_ms));
     let boundary = boundary.filter(|boundary| boundary.arrived_ms >= since_ms);
     let since = log.offsets_at(since_ms.max(0)).await?;
     let watermarks = log.watermarks().await?;

@@ -38,6 +38,17 @@ impl Payload {
         Counted { each, left: self.entries }
     }
 
+    /// Of these entries; for tests.
+    #[cfg(test)]
+    pub(super) fn of<'a>(entries: impl IntoIterator<Item = (i64, &'a str, Sum)>) -> Self {
+        let mut payload = Self::default();
+        for (bucket_ms, member, sum) in entries {
+            payload.buckets.entry(bucket_ms).or_default().insert(member.into(), sum);
+            payload.entries += 1;
+        }
+        payload
+    }
+
     /// Withdraws the row before and adds the row after. A row that cannot be counted adds nothing, and takes away nothing when it goes:
     /// each side stands alone, or a row that was bad for a while would be withdrawn without having been added.
     pub fn add(&mut self, layout: &Layout, before: Option<&[Value]>, after: Option<&[Value]>) -> Result<(), Failed> {

@@ -61,6 +61,19 @@ impl Verified {
         self.differ.is_empty() && self.misread.is_empty()
     }
 
+    /// Members that differ, in either way, each once.
+    pub fn differing(&self) -> impl Iterator<Item = &str> {
+        let members: BTreeSet<&str> = self.differ.keys().chain(self.misread.keys()).map(String::as_str).collect();
+        members.into_iter()
+    }
+
+    /// The largest difference of a member, in units of 10^-scale.
+    pub fn largest(&self) -> i128 {
+        let differ = self.differ.values().map(|(is, should)| is.0.saturating_sub(should.0).saturating_abs());
+        let misread = self.misread.values().map(|(is, should)| (is.unwrap_or(0) - should.unwrap_or(0)).abs());
+        differ.chain(misread).max().unwrap_or(0)
+    }
+
     /// For people: one line, then a table of what differs, at most [`SHOWN_MAX`] members of it.
     pub fn render(&self, name: &str) -> String {
         let moment = |ms: i64| rfc3339(ms.saturating_mul(1000)).unwrap_or_else(|| ms.to_string());
@@ -248,4 +261,23 @@ fn misread(
 /// An identifier in SQL (`quote_ident`).
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_counts_once_and_the_largest_difference_is_told() {
+        let mut found = Verified { stretch_ms: (0, 1), members: 9, differ: BTreeMap::new(), misread: BTreeMap::new() };
+        assert_eq!((found.differing().count(), found.largest()), (0, 0));
+        found.differ.insert("a".to_owned(), ((5, 1), (12, 1)));
+        found.differ.insert("b".to_owned(), ((1, 1), (1, 2)));
+        found.misread.insert("a".to_owned(), (None, Some(3)));
+        found.misread.insert("c".to_owned(), (Some(-4), None));
+        assert_eq!(found.differing().collect::<Vec<_>>(), ["a", "b", "c"]);
+        assert_eq!(found.largest(), 7);
+        found.misread.insert("c".to_owned(), (Some(-4), Some(4)));
+        assert_eq!(found.largest(), 8);
+    }
 }

@@ -16,15 +16,20 @@
 //! | `t` | | | `highwater.row.truncate` |
 //!
 //! Nothing else is an event: WHERE removed the row, or it is no change of a row.
+//!
+//! A row that was read from the table is in no change (`highwater replay --source postgres`): it is a `highwater.row.snapshot` without a `time`. Its id is the first
+//! 128 bits of the SHA-256 over six netstrings: source name, schema, table, the key as compact JSON, `row`, and what identifies its content: the SHA-256 in
+//! hexadecimal over the netstrings of name and text of every source column that the SELECT reads, by name, `n` in place of the text where it is NULL.
+//! The same row with the same content has the same id whenever it is read.
 
 use std::fmt::Write as _;
 
+use bytes::Bytes;
 use highwater_sql::{Op, Plan, RowError, Type};
 use sha2::{Digest as _, Sha256};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::time::rfc3339;
-use crate::change::Change;
 use crate::sink::{ResultRow, Selected};
 use crate::source::Record;
 
@@ -124,33 +129,50 @@ impl Template {
     pub fn event(&self, selected: &Selected<'_>) -> Result<Option<Event>, RowError> {
         let Selected { record, change, before, after } = selected;
         let Some(kind) = Kind::of(change.op, before.is_some(), after.is_some()) else { return Ok(None) };
-        let key = match (kind, &change.key) {
-            (Kind::Truncate, _) => None,
-            (_, None) => return Err(RowError::new("23502", "the record has no key, so its events have no order")),
-            (_, Some(key)) => Some(std::str::from_utf8(key).map_err(|_| RowError::new("22021", "the record key is not UTF-8"))?),
-        };
-        let id = self.id(change, key);
+        let key = if kind == Kind::Truncate { None } else { Some(text_of(change.key.as_ref())?) };
+        let (lsn, commit_us) = (change.position.own.to_string(), change.commit_us.to_string());
+        let id = self.id(&[key.unwrap_or_default(), &lsn, change.op.as_str(), &commit_us]);
+        self.write(record, kind, id, key, rfc3339(change.commit_us), before.as_ref(), after.as_ref()).map(Some)
+    }
+
+    /// The event of a row of the table; `content` identifies what the SELECT reads of it. The record is made up, but for its key.
+    pub fn row_event(&self, record: &Record, content: &str, row: &ResultRow) -> Result<Event, RowError> {
+        let key = text_of(record.key.as_ref())?;
+        let id = self.id(&[key, "row", content]);
+        self.write(record, Kind::Snapshot, id, Some(key), None, None, Some(row))
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "each is a part of the event")]
+    fn write(
+        &self,
+        record: &Record,
+        kind: Kind,
+        id: String,
+        key: Option<&str>,
+        time: Option<String>,
+        before: Option<&ResultRow>,
+        after: Option<&ResultRow>,
+    ) -> Result<Event, RowError> {
         let mut json = format!(r#"{{"specversion":"1.0","id":"{id}",{},"type":"highwater.row.{}""#, self.source, kind.as_str());
         if let Some(key) = key {
             json += ",\"subject\":";
             json += &json_string(key);
         }
-        if let Some(time) = rfc3339(change.commit_us) {
+        if let Some(time) = time {
             let _ = write!(json, r#","time":"{time}""#);
         }
         let _ = write!(json, r#","datacontenttype":"application/json","data":{{"op":"{}","before":"#, kind.as_str());
-        self.write_row(before.as_ref().filter(|_| kind.shows_before()), &mut json)?;
+        self.write_row(before.filter(|_| kind.shows_before()), &mut json)?;
         json += ",\"after\":";
-        self.write_row(after.as_ref().filter(|_| kind.shows_after()), &mut json)?;
+        self.write_row(after.filter(|_| kind.shows_after()), &mut json)?;
         json += "}}";
-        Ok(Some(Event { id, json, key_hash: key.map(|key| xxh3_64(key.as_bytes())), record: (*record).clone() }))
+        Ok(Event { id, json, key_hash: key.map(|key| xxh3_64(key.as_bytes())), record: record.clone() })
     }
 
-    fn id(&self, change: &Change, key: Option<&str>) -> String {
+    fn id(&self, parts: &[&str]) -> String {
         let mut hash = Sha256::new();
         hash.update(&self.id_prefix);
-        let (lsn, commit_us) = (change.position.own.to_string(), change.commit_us.to_string());
-        for part in [key.unwrap_or_default(), &lsn, change.op.as_str(), &commit_us] {
+        for part in parts {
             hash.update(netstring(part));
         }
         half_hex(hash)
@@ -171,6 +193,12 @@ impl Template {
         out.push('}');
         Ok(())
     }
+}
+
+/// The key, without which an event has no order.
+fn text_of(key: Option<&Bytes>) -> Result<&str, RowError> {
+    let key = key.ok_or_else(|| RowError::new("23502", "the record has no key, so its events have no order"))?;
+    std::str::from_utf8(key).map_err(|_| RowError::new("22021", "the record key is not UTF-8"))
 }
 
 /// What identifies a request: the first 128 bits of the SHA-256 over its events' ids, in order.
@@ -201,11 +229,11 @@ fn json_string(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use bytes::Bytes;
     use highwater_sql::Value;
     use highwater_sql::decode::Snapshot;
 
     use super::*;
+    use crate::change::Change;
     use crate::change::Position;
 
     fn template() -> Template {
@@ -248,6 +276,27 @@ mod tests {
         assert_eq!(update.id, "90c1be43975d781e13f87f7d00601e9b");
         let truncate = event(&Change { key: None, ..change(Op::Truncate) }, None, None).unwrap();
         assert_eq!(truncate.id, "92a5fe343834e0740686125ccffd8a4d");
+    }
+
+    /// Expected: `printf '9:streaming,6:public,6:orders,8:{"id":7},3:row,4:c0de,' | sha256sum | cut -c1-32`.
+    #[test]
+    fn a_row_of_the_table_is_a_snapshot_known_by_its_key_and_content() {
+        let keyed = Record { partition: -1, offset: -1, key: Some(Bytes::from_static(br#"{"id":7}"#)), ..record() };
+        let event = template().row_event(&keyed, "c0de", &row("a", "1.50")).unwrap();
+        let expected = concat!(
+            r#"{"specversion":"1.0","id":"cc5c842462423ca28df34c87b5b1bd8b","source":"/highwater/shop","type":"highwater.row.snapshot","#,
+            r#""subject":"{\"id\":7}","datacontenttype":"application/json","data":{"op":"snapshot","before":null,"#,
+            r#""after":{"id":7,"said \"so\"":"a","amount":1.50}}}"#,
+        );
+        assert_eq!(event.json, expected);
+        let id = |key: &'static str, content: &str| {
+            let record = Record { key: Some(Bytes::from_static(key.as_bytes())), ..record() };
+            template().row_event(&record, content, &row("joined", "2")).unwrap().id
+        };
+        assert_eq!(id(r#"{"id":7}"#, "c0de"), event.id, "what was joined is not in it");
+        assert_ne!(id(r#"{"id":8}"#, "c0de"), event.id);
+        assert_ne!(id(r#"{"id":7}"#, "c0df"), event.id);
+        assert_eq!(template().row_event(&record(), "c0de", &row("a", "1")).unwrap_err().sqlstate, "23502");
     }
 
     #[test]

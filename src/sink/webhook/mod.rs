@@ -19,18 +19,18 @@ pub(crate) mod time;
 mod outage;
 
 use futures_util::future::try_join_all;
-use highwater_sql::Plan;
+use highwater_sql::{Plan, RowError};
 use tracing::warn;
 
 pub use config::{EndpointUrl, WebhookConfig};
 pub use sign::Secret;
 
-use super::{Batch, Error, Failed, Policy, Progress, Rejected, Resume, Selected, Sides, Sink, Written};
+use super::{Batch, Error, Failed, Policy, Progress, Rejected, ResultRow, Resume, Selected, Sides, Sink, Written};
 use crate::config::Start;
 use crate::faults::{Protection, holds};
 use crate::metrics::Metrics;
 use crate::progress::{Boundary, Mark};
-use crate::source::{self, Log};
+use crate::source::{self, Log, Record};
 use deliver::Endpoint;
 use event::{Event, Template};
 
@@ -72,6 +72,18 @@ pub struct Payload {
     bytes: usize,
 }
 
+impl Payload {
+    /// How many there are.
+    pub fn events(&self) -> usize {
+        self.events.len()
+    }
+
+    fn push(&mut self, event: Event) {
+        self.bytes += event.json.len() + event.record.value.as_ref().map_or(0, |value| value.len());
+        self.events.push(event);
+    }
+}
+
 impl<L: Log> Webhook<L> {
     /// A sink for the rows of `plan`. Opens no connection; refuses a configuration that [`WebhookConfig::validate`] refuses.
     pub fn new(config: &WebhookConfig, place: Place<'_>, plan: &Plan, log: L, metrics: Metrics) -> Result<Self, Error> {
@@ -101,6 +113,12 @@ impl<L: Log> Webhook<L> {
             group: format!("highwater.{}.{}", place.pipeline, place.sink),
             topic,
         })
+    }
+
+    /// Adds a row of the table as it is, which came in no change: `content` identifies what the SELECT reads of it ([`event`]).
+    pub fn add_row(&self, payload: &mut Payload, record: &Record, content: &str, row: ResultRow) -> Result<(), RowError> {
+        payload.push(self.template.row_event(record, content, &row)?);
+        Ok(())
     }
 
     /// Delivers events that are ordered by key only.
@@ -203,8 +221,7 @@ impl<L: Log> Sink for Webhook<L> {
     fn add(&self, payload: &mut Payload, selected: Selected<'_>) -> Result<(), Failed> {
         let event = self.template.event(&selected).map_err(|error| Failed { sides: Sides::BOTH, error })?;
         if let Some(event) = event {
-            payload.bytes += event.json.len() + event.record.value.as_ref().map_or(0, |value| value.len());
-            payload.events.push(event);
+            payload.push(event);
         }
         Ok(())
     }

@@ -126,3 +126,15 @@ fn the_fingerprint_covers_what_decides_the_contents_and_nothing_else() {
         assert_eq!(fingerprint(same, SQL), first, "{same}");
     }
 }
+
+#[test]
+fn comparing_on_a_schedule_is_off_until_it_is_asked_for_and_has_limits() {
+    assert!(section("").verify.is_none());
+    let verify = section("verify = { every = \"5m\" }").verify.unwrap();
+    assert_eq!((verify.every.as_millis(), verify.timeout.as_millis()), (300_000, 10_000));
+    let wrong = problems("verify = { every = \"10ms\", timeout = \"2h\" }", false);
+    assert!(wrong.len() == 2 && wrong[0].contains("verify.every") && wrong[1].contains("verify.timeout"), "{wrong:?}");
+    assert_eq!(problems("verify = { every = \"1s\", timeout = \"100ms\" }", false), Vec::<String>::new());
+    let same = |changes: &str| section(changes).layout(&plan(SQL), SQL).unwrap().fingerprint;
+    assert_eq!(same(""), same("verify = { every = \"5m\" }"), "it is no other ranking");
+}

@@ -338,7 +338,7 @@ async fn records_that_are_gone_stop_the_lane_and_replay_heals_it() {
     bench.log.set(0, 1, &[NOW]);
     let remedy = stops(engine.resume(&[0]).await);
     assert!(remedy.contains("highwater replay"), "{remedy}");
-    bench.engine().replay().await.unwrap();
+    bench.engine().replay(None).await.unwrap();
     assert!(bench.epochs("replay"));
     assert_eq!(next(&engine.resume(&[0]).await.unwrap()), [(0, 1)]);
 }
