@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
 use super::{State, check_tables};
+use crate::catalog::session::within;
 use crate::catalog::{self, Database};
 use crate::config::PipelineConfig;
 
@@ -107,7 +108,7 @@ impl Watch {
     async fn look(&mut self, config: &PipelineConfig, plan: &Plan, database: &Database) -> Look {
         let Ok(names) = highwater_sql::parse::tables(&config.select.sql) else { return Look::Same };
         // Read before the check, so that what changes in between is looked at again.
-        let told = match catalog::fingerprint(database, &names).await {
+        let told = match within(catalog::fingerprint(database, &names)).await {
             Ok(told) if self.known.as_ref() == Some(&told) => return Look::Same,
             Ok(told) => told,
             Err(error) => return Look::Unknown(error.to_string()),
