@@ -11,13 +11,22 @@
 //! A gap is attributed to its hop: the changes that the table's ledger holds, the records of the topic, the events at the receiver are
 //! counted apart.
 
+mod front;
+mod neighbours;
+mod proxy;
+mod small_disk;
+
 mod connect;
 
 mod engines;
 
 mod mutations;
 
+mod network;
+
 mod receiver;
+
+mod records;
 
 mod redis;
 
@@ -31,13 +40,14 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::task::{JoinHandle, JoinSet};
 
+use self::neighbours::Neighbours;
 use crate::support::database::{Load, Written};
 use crate::support::ranking::{Ranking, Seen};
 use crate::support::redis_server::RedisServer;
 use crate::support::scenario::Scenario;
 use crate::support::stack::root;
 use crate::support::stage::Stage;
-use crate::support::{kafka, seconds};
+use crate::support::{eventually, kafka, seconds};
 
 /// Faults of every engine, in the words of `src/faults.rs`.
 const ENGINE_FAULTS: &str = "HIGHWATER_FAULTS_OF_ENGINES";
@@ -62,6 +72,7 @@ struct Trial {
     stage: Stage,
     /// The server that `stage.stack.redis` names.
     redis: RedisServer,
+    network: Neighbours,
     random: StdRng,
     name: String,
     seed: u64,
@@ -79,7 +90,9 @@ impl Trial {
     /// The stage is set, engines run, and the writers write until the end.
     async fn begin(name: &str, seed: u64, scenario: Scenario, engines: usize) -> Self {
         let mut stage = Stage::set(scenario).await;
-        let redis = own_redis(&mut stage).await;
+        let redis = RedisServer::start(stage.directory(), "redis").await;
+        stage.stack.redis = redis.url();
+        let network = Neighbours::stand_between(&stage, &redis);
         stage.faults = std::env::var(ENGINE_FAULTS).unwrap_or_default();
         stage.start_engines(engines).await;
         let load = Load { writers: 6, changes: u64::MAX, per_second: RATE, seed };
@@ -88,7 +101,7 @@ impl Trial {
         let watch = tokio::spawn(watch(&stage, Arc::clone(&gap_ms)));
         let random = StdRng::seed_from_u64(seed);
         let (name, healed, peak_kib) = (name.to_owned(), None, Arc::default());
-        let trial = Self { stage, redis, random, name, seed, load, written, writers, watch, gap_ms, healed, peak_kib };
+        let trial = Self { stage, redis, network, random, name, seed, load, written, writers, watch, gap_ms, healed, peak_kib };
         trial.stage.reached(&trial.written, CHANGES_BEFORE).await;
         trial
     }
@@ -132,24 +145,7 @@ impl Trial {
     /// From here on nothing is wrong any more: measures until everything that was written until now is read.
     fn heal(&mut self) {
         self.note("the fault is over");
-        let (kafka_url, topic) = (self.stage.stack.kafka.clone(), self.stage.scenario.topic());
-        let sink = self.stage.scenario.ranking.clone();
-        let redis = self.stage.stack.redis.clone();
-        let began = Instant::now();
-        self.healed = Some(tokio::spawn(async move {
-            let Some(sink) = sink else { return Duration::ZERO };
-            let ends = kafka::ends(&kafka_url, &topic);
-            let ranking = Ranking::open(&redis, &sink).await;
-            loop {
-                let seen = ranking.look().await;
-                let caught_up = |seen: &Seen| ends.iter().all(|(partition, end)| seen.next(*partition) >= *end);
-                if seen.is_some_and(|seen| !seen.building && caught_up(&seen)) {
-                    return began.elapsed();
-                }
-                assert!(began.elapsed() < seconds(120), "what was written during the fault is not read");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }));
+        self.healed = Some(tokio::spawn(caught_up(&self.stage)));
     }
 
     /// The writers end; everything must be exact, down to the last row that expires; the figures are reported.
@@ -234,13 +230,51 @@ impl Trial {
     }
 }
 
-/// A Redis server for this trial alone, in place of the stack's.
-async fn own_redis(stage: &mut Stage) -> RedisServer {
-    let redis = RedisServer::start(stage.directory(), "redis").await;
-    stage.stack.redis = redis.url();
-    let pipeline = std::fs::read_to_string(&stage.pipeline).unwrap();
-    std::fs::write(&stage.pipeline, pipeline.replace("${REDIS_URL}", &redis.url())).unwrap();
-    redis
+/// The writers leave rows alone whose device is this.
+fn spare(mut scenario: Scenario, device: &str) -> Scenario {
+    let all = format!("FROM {} ORDER BY random()", scenario.source);
+    let others = format!("FROM {} WHERE device IS DISTINCT FROM '{device}' ORDER BY random()", scenario.source);
+    let spared = scenario.statements.iter().filter(|(_, statement)| statement.contains(&all)).count();
+    assert!(spared > 5, "the statements are not as they were");
+    for (_, statement) in &mut scenario.statements {
+        *statement = statement.replace(&all, &others);
+    }
+    scenario
+}
+
+/// Until the ranking has read everything that is written now: how long that took.
+fn caught_up(stage: &Stage) -> impl Future<Output = Duration> + Send + use<> {
+    let (kafka_url, topic) = (stage.stack.kafka.clone(), stage.scenario.topic());
+    let (sink, redis) = (stage.scenario.ranking.clone(), stage.stack.redis.clone());
+    let began = Instant::now();
+    async move {
+        let Some(sink) = sink else { return Duration::ZERO };
+        let ends = kafka::ends(&kafka_url, &topic);
+        let ranking = Ranking::open(&redis, &sink).await;
+        loop {
+            let seen = ranking.look().await;
+            let caught_up = |seen: &Seen| ends.iter().all(|(partition, end)| seen.next(*partition) >= *end);
+            if seen.is_some_and(|seen| !seen.building && caught_up(&seen)) {
+                return began.elapsed();
+            }
+            assert!(began.elapsed() < seconds(120), "what was written during the fault is not read");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+/// Until the webhook has delivered everything that is written now: how long that took. An offset is committed after its event was answered.
+async fn delivered(stage: &Stage) -> Duration {
+    let began = Instant::now();
+    let (servers, topic, group) = (&stage.stack.kafka, stage.scenario.topic(), format!("highwater.{}.webhook", stage.scenario.name));
+    let ends = kafka::ends(servers, &topic);
+    eventually("what was written during the fault is delivered", seconds(120), async || {
+        let committed = kafka::committed(servers, &group, &topic);
+        let behind = ends.iter().filter(|(partition, end)| committed.get(partition).is_none_or(|next| next < *end)).count();
+        if behind == 0 { Ok(()) } else { Err(format!("{behind} partitions are behind: {committed:?}, {ends:?}")) }
+    })
+    .await;
+    began.elapsed()
 }
 
 /// Sends a signal.

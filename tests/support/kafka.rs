@@ -84,6 +84,24 @@ fn end(consumer: &BaseConsumer, topic: &str, partition: i32) -> i64 {
     }
 }
 
+/// The offsets that a group has committed; partitions without one are left out.
+pub fn committed(servers: &str, group: &str, topic: &str) -> BTreeMap<i32, i64> {
+    let partitions = ends(servers, topic);
+    block_in_place(|| {
+        let consumer: BaseConsumer = config(servers).set("group.id", group).create().unwrap();
+        let mut asked = TopicPartitionList::new();
+        for partition in partitions.keys() {
+            asked.add_partition(topic, *partition);
+        }
+        let Ok(found) = consumer.committed_offsets(asked, WAIT) else { return BTreeMap::new() };
+        let offset = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| match element.offset() {
+            Offset::Offset(offset) => Some((element.partition(), offset)),
+            _ => None,
+        };
+        found.elements().iter().filter_map(offset).collect()
+    })
+}
+
 /// Waits until the topic holds that many records.
 pub async fn wait_records(servers: &str, topic: &str, count: i64) {
     let holds = async || match ends(servers, topic).values().sum::<i64>() {
