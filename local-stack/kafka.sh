@@ -1,10 +1,20 @@
 # Kafka: one node, KRaft, broker and controller in one process. Sourced by stack.sh.
 
+# A broker tells its clients where to come, so a proxy before it needs a listener of its own. Stacks for tests have one, at KAFKA_PORT + 1000: it
+# tells them to come to KAFKA_PORT + 2000, where a test listens and passes on to it.
+kafka_proxied() { echo "127.0.0.1:$((KAFKA_PORT + 1000))"; }
+kafka_proxy() { echo "127.0.0.1:$((KAFKA_PORT + 2000))"; }
+
 kafka_prepare() {
+  local PROXIED="" PROXY="" # as they stand in the file
+  if [[ $STACK != dev ]]; then
+    PROXIED=,PROXIED://$(kafka_proxied)
+    PROXY=,PROXIED://$(kafka_proxy)
+  fi
   # The controller's port is nobody else's business: any free one will do, at every start anew.
   CONTROLLER_PORT=$(free_port $((KAFKA_PORT + 1)))
   mkdir -p "$STATE/kafka"
-  render "$ROOT/local-stack/broker.properties" KAFKA_PORT CONTROLLER_PORT STATE >"$STATE/kafka/broker.properties"
+  render "$ROOT/local-stack/broker.properties" KAFKA_PORT CONTROLLER_PORT PROXIED PROXY STATE >"$STATE/kafka/broker.properties"
   if [[ ! -f $STATE/kafka/data/meta.properties ]]; then
     kafka_tool kafka.tools.StorageTool format --ignore-formatted -c "$STATE/kafka/broker.properties" \
       -t "$(kafka_tool kafka.tools.StorageTool random-uuid)" >"$STATE/log/kafka-format.log" 2>&1 ||

@@ -15,13 +15,15 @@ use crate::support::stage::Stage;
 const LOAD: Load = Load { writers: 4, changes: 150, per_second: 200, seed: 11 };
 
 /// A record put into the topic beside Debezium.
-struct Bad {
+pub struct Bad {
     /// The class of error it is parked under.
-    class: &'static str,
+    pub class: &'static str,
     /// What the reason, or the column it names, must hold.
-    reason: &'static str,
-    key: Option<Vec<u8>>,
-    value: Vec<u8>,
+    pub reason: &'static str,
+    /// The record's key.
+    pub key: Option<Vec<u8>>,
+    /// The record's value.
+    pub value: Vec<u8>,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
@@ -120,7 +122,7 @@ fn dead_letters(stage: &Stage, command: &[&str], more: &[&str]) -> String {
 }
 
 /// The last streamed change of every partition: the bad ones stand at its position, where only their keys are new.
-fn last_changes(servers: &str, topic: &str) -> BTreeMap<i32, Value> {
+pub fn last_changes(servers: &str, topic: &str) -> BTreeMap<i32, Value> {
     let mut last = BTreeMap::new();
     for record in kafka::records(servers, topic) {
         let Some(value) = record.value else { continue };
@@ -134,7 +136,7 @@ fn last_changes(servers: &str, topic: &str) -> BTreeMap<i32, Value> {
 }
 
 /// One of each kind, made from a good change.
-fn bad_records(good: &Value) -> Vec<Bad> {
+pub fn bad_records(good: &Value) -> Vec<Bad> {
     let mut row = if good["after"].is_null() { good["before"].clone() } else { good["after"].clone() };
     row["duration_ms"] = Value::from(1000);
     let mut good = good.clone();

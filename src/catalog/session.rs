@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgPoolOptions};
-use sqlx::{ConnectOptions, PgPool, Postgres};
+use sqlx::{ConnectOptions, Connection as _, PgPool, Postgres};
 
 use crate::config::SecretUrl;
 
@@ -15,6 +15,8 @@ const CONNECTIONS_MAX: u32 = 4;
 const CONNECT_SECONDS_MAX: u64 = 5;
 const STATEMENT_MS_MAX: u64 = 10_000;
 const IDLE_SECONDS_MAX: u64 = 300;
+/// Longer than connecting and a statement that the server ends by itself: then nobody is there any more.
+const ANSWER_SECONDS_MAX: u64 = CONNECT_SECONDS_MAX + STATEMENT_MS_MAX / 1000 + 1;
 
 /// A few connections to one database, opened when needed.
 #[derive(Clone, Debug)]
@@ -59,6 +61,11 @@ impl Database {
             .max_connections(CONNECTIONS_MAX)
             .acquire_timeout(Duration::from_secs(CONNECT_SECONDS_MAX))
             .idle_timeout(Duration::from_secs(IDLE_SECONDS_MAX))
+            // Without a limit, one that never answers again would keep its place in the pool.
+            .after_release(|connection, _| {
+                let answers = tokio::time::timeout(Duration::from_secs(CONNECT_SECONDS_MAX), connection.ping());
+                Box::pin(async { Ok(matches!(answers.await, Ok(Ok(())))) })
+            })
             .connect_lazy_with(options);
         Ok(Self { pool })
     }
@@ -75,6 +82,15 @@ impl Database {
     pub async fn close(&self) {
         self.pool.close().await;
     }
+}
+
+/// Waits for what was asked, but not for ever: a server that is gone without a word never answers, and ends no connection.
+///
+/// # Errors
+/// `Unavailable` after 16 seconds.
+pub async fn within<T, E: From<Error>>(asked: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    let silent = |_| Err(E::from(Error::Unavailable(format!("no answer within {ANSWER_SECONDS_MAX} s"))));
+    tokio::time::timeout(Duration::from_secs(ANSWER_SECONDS_MAX), asked).await.unwrap_or_else(silent)
 }
 
 impl From<sqlx::Error> for Error {

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use highwater_sql::error::SelectError;
 use highwater_sql::{Plan, Type};
 
+use crate::catalog::session::within;
 use crate::catalog::{self, Database, Reading};
 use crate::config::{PipelineConfig, Problem, SelectText, SinkConfig};
 
@@ -71,7 +72,7 @@ async fn check_select(config: &PipelineConfig, report: &mut Report) {
 
 /// The plan, if the SELECT means the same here and in Postgres; why not is in the facts.
 async fn plan(config: &PipelineConfig, database: &Database, facts: &mut Vec<Fact>) -> Result<Option<(Plan, Reading)>, catalog::Error> {
-    facts.extend(server_facts(&catalog::server(database).await?));
+    facts.extend(server_facts(&within(catalog::server(database)).await?));
     let select = config.select_text();
     let names = match highwater_sql::parse::tables(select.sql) {
         Ok(names) => names,
@@ -80,9 +81,9 @@ async fn plan(config: &PipelineConfig, database: &Database, facts: &mut Vec<Fact
             return Ok(None);
         }
     };
-    let reading = catalog::read(database, &names).await?;
+    let reading = within(catalog::read(database, &names)).await?;
     let Some(plan) = plan_over(select, &reading, facts) else { return Ok(None) };
-    let wrong = match catalog::describe(database, select.sql).await? {
+    let wrong = match within(catalog::describe(database, select.sql)).await? {
         Ok(columns) => difference(&plan, &columns),
         Err(error) => Some(refused(select, &error, None)),
     };

@@ -21,6 +21,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
 use super::{State, check_tables};
+use crate::catalog::session::within;
 use crate::catalog::{self, Database, Wal};
 use crate::config::PipelineConfig;
 
@@ -140,7 +141,7 @@ impl Watch {
         let Ok(names) = highwater_sql::parse::tables(&config.select.sql) else { return Look::Same };
         // Before the server is asked: its WAL only grows.
         let read_lsn = self.read_lsn.load(Ordering::Relaxed);
-        match catalog::wal(database).await {
+        match within(catalog::wal(database)).await {
             Ok(wal) => {
                 if let Some(what) = self.went_back(read_lsn, &wal) {
                     return Look::Ended(Found::WentBack(what));
@@ -151,7 +152,7 @@ impl Watch {
             Err(error) => return Look::Unknown(error.to_string()),
         }
         // Read before the check, so that what changes in between is looked at again.
-        let told = match catalog::fingerprint(database, &names).await {
+        let told = match within(catalog::fingerprint(database, &names)).await {
             Ok(told) if self.known.as_ref() == Some(&told) => return Look::Same,
             Ok(told) => told,
             Err(error) => return Look::Unknown(error.to_string()),

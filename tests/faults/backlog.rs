@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{PEAK_KIB_MAX, REPEATS_MAX, assert_quiet_log, caught_up, seeds};
+use super::{PEAK_KIB_MAX, REPEATS_MAX, assert_quiet_log, caught_up_within, seeds};
 use crate::support::stage::Stage;
 use crate::support::{eventually, kafka, scenario, seconds};
 
@@ -51,8 +51,7 @@ async fn two_million_events_are_caught_up_with() {
 
         let began = Instant::now();
         stage.engines[0].restart();
-        let sink = stage.scenario.ranking.clone().unwrap();
-        caught_up(&stage.stack.kafka, &topic, &stage.stack.redis, &sink, seconds(900)).await;
+        caught_up_within(&stage, seconds(900)).await;
         stage.note(&format!("the ranking has read them after {:.1} s", began.elapsed().as_secs_f64()));
         stage.assert_ranking().await;
         let owed: u64 = stage.database.value(&format!("SELECT count(*) FROM {events}")).await.parse().unwrap();

@@ -1,6 +1,6 @@
 //! Engines that die, stand still, come and go, disagree about the time, or are of two versions.
 
-use super::{Trial, replay, seeds, signal};
+use super::{Trial, caught_up, replay, seeds, signal};
 use crate::support::{eventually, scenario, seconds};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
@@ -70,7 +70,7 @@ async fn a_zombie_comes_back() {
             .await;
             // The other one goes on with what it had: past the session's end, and every record read that there is by then.
             tokio::time::sleep(seconds(8)).await;
-            trial.caught_up().await;
+            caught_up(&trial.stage).await;
             signal(pid, "-CONT");
             eventually("the zombie's call is refused", seconds(20), async || {
                 let refused = trial.stage.engines[0].metric("highwater_progress_moved_total", &[]).await;

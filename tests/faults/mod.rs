@@ -11,6 +11,11 @@
 //! A gap is attributed to its hop: the changes that the table's ledger holds, the records of the topic, the events at the receiver are
 //! counted apart.
 
+mod front;
+mod neighbours;
+mod proxy;
+mod small_disk;
+
 mod backlog;
 
 mod connect;
@@ -23,7 +28,11 @@ mod engines;
 
 mod mutations;
 
+mod network;
+
 mod receiver;
+
+mod records;
 
 mod redis;
 
@@ -42,14 +51,15 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::task::{JoinHandle, JoinSet};
 
+use self::neighbours::Neighbours;
 use crate::support::database::{Load, Written};
 use crate::support::engine::Engine;
-use crate::support::ranking::Ranking;
+use crate::support::ranking::{Ranking, Seen};
 use crate::support::redis_server::RedisServer;
-use crate::support::scenario::{RankingSink, Scenario};
+use crate::support::scenario::Scenario;
 use crate::support::stack::{program, root};
 use crate::support::stage::Stage;
-use crate::support::{kafka as topics, seconds};
+use crate::support::{eventually, kafka as topics, seconds};
 
 /// Faults of every engine, in the words of `src/faults.rs`.
 const ENGINE_FAULTS: &str = "HIGHWATER_FAULTS_OF_ENGINES";
@@ -74,6 +84,7 @@ struct Trial {
     stage: Stage,
     /// The server that `stage.stack.redis` names.
     redis: RedisServer,
+    network: Neighbours,
     random: StdRng,
     name: String,
     seed: u64,
@@ -97,7 +108,9 @@ impl Trial {
 
     /// The same, on a stage that is set.
     async fn begin_on(name: &str, seed: u64, mut stage: Stage, engines: usize) -> Self {
-        let redis = own_redis(&mut stage).await;
+        let redis = RedisServer::start(stage.directory(), "redis").await;
+        stage.stack.redis = redis.url();
+        let network = Neighbours::stand_between(&stage, &redis);
         stage.faults = std::env::var(ENGINE_FAULTS).unwrap_or_default();
         stage.start_engines(engines).await;
         let load = Load { writers: 6, changes: u64::MAX, per_second: RATE, seed };
@@ -106,7 +119,7 @@ impl Trial {
         let watch = tokio::spawn(watch(&stage, Arc::clone(&gap_ms)));
         let random = StdRng::seed_from_u64(seed);
         let (name, healed, peak_kib, lines_max) = (name.to_owned(), None, Arc::default(), REPEATS_MAX);
-        let trial = Self { stage, redis, random, name, seed, load, written, writers, watch, gap_ms, healed, peak_kib, lines_max };
+        let trial = Self { stage, redis, network, random, name, seed, load, written, writers, watch, gap_ms, healed, peak_kib, lines_max };
         trial.stage.reached(&trial.written, CHANGES_BEFORE).await;
         trial
     }
@@ -167,23 +180,7 @@ impl Trial {
     /// From here on nothing is wrong any more: measures until everything that was written until now is read.
     fn heal(&mut self) {
         self.note("the fault is over");
-        let (kafka_url, topic) = (self.stage.stack.kafka.clone(), self.stage.scenario.topic());
-        let sink = self.stage.scenario.ranking.clone();
-        let redis = self.stage.stack.redis.clone();
-        let began = Instant::now();
-        self.healed = Some(tokio::spawn(async move {
-            if let Some(sink) = sink {
-                caught_up(&kafka_url, &topic, &redis, &sink, seconds(120)).await;
-            }
-            began.elapsed()
-        }));
-    }
-
-    /// Waits until everything is read that is in the topic now.
-    async fn caught_up(&self) {
-        if let Some(sink) = &self.stage.scenario.ranking {
-            caught_up(&self.stage.stack.kafka, &self.stage.scenario.topic(), &self.stage.stack.redis, sink, seconds(120)).await;
-        }
+        self.healed = Some(tokio::spawn(caught_up(&self.stage)));
     }
 
     /// The writers rest, everything must be exact, and they go on.
@@ -306,28 +303,56 @@ fn command(trial: &Trial, name: &str) -> (Option<i32>, String) {
     (output.status.code(), text(&output.stdout) + &text(&output.stderr))
 }
 
-/// Waits until the served ranking has read everything that is in the topic now.
-async fn caught_up(kafka_url: &str, topic: &str, redis: &str, sink: &RankingSink, limit: Duration) {
-    let ends = topics::ends(kafka_url, topic);
-    let ranking = Ranking::open(redis, sink).await;
-    let deadline = Instant::now() + limit;
-    loop {
-        let seen = ranking.look().await.filter(|seen| !seen.building);
-        if seen.is_some_and(|seen| ends.iter().all(|(partition, end)| seen.next(*partition) >= *end)) {
-            return;
+/// The writers leave rows alone whose device is this.
+fn spare(mut scenario: Scenario, device: &str) -> Scenario {
+    let all = format!("FROM {} ORDER BY random()", scenario.source);
+    let others = format!("FROM {} WHERE device IS DISTINCT FROM '{device}' ORDER BY random()", scenario.source);
+    let spared = scenario.statements.iter().filter(|(_, statement)| statement.contains(&all)).count();
+    assert!(spared > 5, "the statements are not as they were");
+    for (_, statement) in &mut scenario.statements {
+        *statement = statement.replace(&all, &others);
+    }
+    scenario
+}
+
+/// Until the ranking has read everything that is written now: how long that took.
+fn caught_up(stage: &Stage) -> impl Future<Output = Duration> + Send + use<> {
+    caught_up_within(stage, seconds(120))
+}
+
+/// The same within that time.
+fn caught_up_within(stage: &Stage, limit: Duration) -> impl Future<Output = Duration> + Send + use<> {
+    let (kafka_url, topic) = (stage.stack.kafka.clone(), stage.scenario.topic());
+    let (sink, redis) = (stage.scenario.ranking.clone(), stage.stack.redis.clone());
+    let began = Instant::now();
+    async move {
+        let Some(sink) = sink else { return Duration::ZERO };
+        let ends = topics::ends(&kafka_url, &topic);
+        let ranking = Ranking::open(&redis, &sink).await;
+        loop {
+            let seen = ranking.look().await;
+            let caught_up = |seen: &Seen| ends.iter().all(|(partition, end)| seen.next(*partition) >= *end);
+            if seen.is_some_and(|seen| !seen.building && caught_up(&seen)) {
+                return began.elapsed();
+            }
+            assert!(began.elapsed() < limit, "what was written is not read within {limit:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        assert!(Instant::now() < deadline, "not within {limit:?}: the records up to {ends:?} are read");
-        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
-/// A Redis server for this trial alone, in place of the stack's.
-async fn own_redis(stage: &mut Stage) -> RedisServer {
-    let redis = RedisServer::start(stage.directory(), "redis").await;
-    stage.stack.redis = redis.url();
-    let pipeline = std::fs::read_to_string(&stage.pipeline).unwrap();
-    std::fs::write(&stage.pipeline, pipeline.replace("${REDIS_URL}", &redis.url())).unwrap();
-    redis
+/// Until the webhook has delivered everything that is written now: how long that took. An offset is committed after its event was answered.
+async fn delivered(stage: &Stage) -> Duration {
+    let began = Instant::now();
+    let (servers, topic, group) = (&stage.stack.kafka, stage.scenario.topic(), format!("highwater.{}.webhook", stage.scenario.name));
+    let ends = topics::ends(servers, &topic);
+    eventually("what was written during the fault is delivered", seconds(120), async || {
+        let committed = topics::committed(servers, &group, &topic);
+        let behind = ends.iter().filter(|(partition, end)| committed.get(partition).is_none_or(|next| next < *end)).count();
+        if behind == 0 { Ok(()) } else { Err(format!("{behind} partitions are behind: {committed:?}, {ends:?}")) }
+    })
+    .await;
+    began.elapsed()
 }
 
 /// Sends a signal.

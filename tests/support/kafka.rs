@@ -94,17 +94,6 @@ pub fn ends(servers: &str, topic: &str) -> BTreeMap<i32, i64> {
     })
 }
 
-/// What a group has committed; 0 for a partition without a commit.
-pub fn committed(servers: &str, topic: &str, group: &str) -> BTreeMap<i32, i64> {
-    let mut list = TopicPartitionList::new();
-    for partition in ends(servers, topic).into_keys() {
-        list.add_partition(topic, partition);
-    }
-    let client: BaseConsumer = config(servers).set("group.id", group).create().unwrap();
-    let committed = block_in_place(|| client.committed_offsets(list, WAIT)).unwrap();
-    committed.elements().iter().map(|element| (element.partition(), element.offset().to_raw().unwrap_or(0).max(0))).collect()
-}
-
 /// The first offset and the next one; a broker that has just started is no leader yet.
 fn watermarks(consumer: &BaseConsumer, topic: &str, partition: i32) -> (i64, i64) {
     let deadline = Instant::now() + WAIT;
@@ -115,6 +104,24 @@ fn watermarks(consumer: &BaseConsumer, topic: &str, partition: i32) -> (i64, i64
         }
         std::thread::sleep(Duration::from_millis(100));
     }
+}
+
+/// The offsets that a group has committed; partitions without one are left out.
+pub fn committed(servers: &str, group: &str, topic: &str) -> BTreeMap<i32, i64> {
+    let partitions = ends(servers, topic);
+    block_in_place(|| {
+        let consumer: BaseConsumer = config(servers).set("group.id", group).create().unwrap();
+        let mut asked = TopicPartitionList::new();
+        for partition in partitions.keys() {
+            asked.add_partition(topic, *partition);
+        }
+        let Ok(found) = consumer.committed_offsets(asked, WAIT) else { return BTreeMap::new() };
+        let offset = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| match element.offset() {
+            Offset::Offset(offset) => Some((element.partition(), offset)),
+            _ => None,
+        };
+        found.elements().iter().filter_map(offset).collect()
+    })
 }
 
 /// Waits until the topic holds that many records.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use redis::aio::MultiplexedConnection;
 
+use super::redis_server::connect;
 use super::scenario::RankingSink;
 use super::{eventually, kafka, seconds};
 
@@ -49,8 +50,7 @@ type Reply = (String, Option<i64>, Option<i64>, BTreeMap<String, String>, BTreeM
 impl Ranking {
     /// Connects.
     pub async fn open(url: &str, sink: &RankingSink) -> Self {
-        let connection = redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap();
-        Self { connection, sink: sink.clone() }
+        Self { connection: connect(url).await, sink: sink.clone() }
     }
 
     /// What is there; none before the first epoch is served.

@@ -14,6 +14,7 @@ use super::{eventually, http, seconds};
 pub struct Receiver {
     process: Process,
     directory: PathBuf,
+    database: PathBuf,
     port: u16,
     secret: String,
 }
@@ -21,9 +22,15 @@ pub struct Receiver {
 impl Receiver {
     /// Starts it and waits until it answers.
     pub async fn start(directory: &Path, secret: &str) -> Self {
+        Self::start_on(directory, &directory.join("events.sqlite"), secret).await
+    }
+
+    /// The same on that database; its log is in the directory.
+    pub async fn start_on(directory: &Path, database: &Path, secret: &str) -> Self {
         let port = free_port();
-        let process = run(directory, port, secret);
-        let receiver = Self { process, directory: directory.to_owned(), port, secret: secret.to_owned() };
+        let process = run(directory, database, port, secret);
+        let (directory, database, secret) = (directory.to_owned(), database.to_owned(), secret.to_owned());
+        let receiver = Self { process, directory, database, port, secret };
         receiver.wait_healthy().await;
         receiver
     }
@@ -31,6 +38,11 @@ impl Receiver {
     /// Where the engine sends to.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}/webhook", self.port)
+    }
+
+    /// Its port on loopback.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Its process id.
@@ -45,7 +57,7 @@ impl Receiver {
 
     /// Starts it again, on the same port and database.
     pub async fn restart(&mut self) {
-        self.process = run(&self.directory, self.port, &self.secret);
+        self.process = run(&self.directory, &self.database, self.port, &self.secret);
         self.wait_healthy().await;
     }
 
@@ -79,9 +91,9 @@ impl Receiver {
     }
 }
 
-fn run(directory: &Path, port: u16, secret: &str) -> Process {
+fn run(directory: &Path, database: &Path, port: u16, secret: &str) -> Process {
     let mut command = Command::new(program("webhook-receiver"));
     command.env("RECEIVER_LISTEN", format!("127.0.0.1:{port}"));
-    command.env("RECEIVER_DB", directory.join("events.sqlite")).env("WEBHOOK_SECRET", secret);
+    command.env("RECEIVER_DB", database).env("WEBHOOK_SECRET", secret);
     Process::start(directory, "receiver", &mut command)
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use redis::aio::MultiplexedConnection;
-use redis::{Client, FromRedisValue, cmd};
+use redis::{AsyncConnectionConfig, Client, FromRedisValue, cmd};
 
 use super::process::{Process, free_port};
 use super::stack::root;
@@ -13,6 +13,7 @@ use super::{eventually, seconds};
 /// One server, with its data in a directory of its own. Dropping it kills it.
 pub struct RedisServer {
     process: Process,
+    logs: PathBuf,
     directory: PathBuf,
     port: u16,
 }
@@ -20,9 +21,15 @@ pub struct RedisServer {
 impl RedisServer {
     /// Starts it and waits until it answers. Its data is in `NAME` below that directory.
     pub async fn start(directory: &Path, name: &str) -> Self {
-        let (directory, port) = (directory.join(name), free_port());
-        std::fs::create_dir_all(&directory).unwrap();
-        let server = Self { process: run(&directory, port), directory, port };
+        let data = directory.join(name);
+        std::fs::create_dir_all(&data).unwrap();
+        Self::start_on(directory, &data).await
+    }
+
+    /// The same with its data in that directory, and its log in another.
+    pub async fn start_on(logs: &Path, directory: &Path) -> Self {
+        let (logs, directory, port) = (logs.to_owned(), directory.to_owned(), free_port());
+        let server = Self { process: run(&logs, &directory, port), logs, directory, port };
         server.wait_answers().await;
         server
     }
@@ -54,7 +61,7 @@ impl RedisServer {
 
     /// Starts it again, after it ended, with what its directory holds.
     pub async fn restart(&mut self) {
-        self.process = run(&self.directory, self.port);
+        self.process = run(&self.logs, &self.directory, self.port);
         self.wait_answers().await;
     }
 
@@ -76,7 +83,7 @@ impl RedisServer {
 
     /// A connection to it.
     pub async fn connection(&self) -> MultiplexedConnection {
-        Client::open(self.url()).unwrap().get_multiplexed_async_connection().await.unwrap()
+        connect(&self.url()).await
     }
 
     /// One command on a connection of its own.
@@ -90,15 +97,26 @@ impl RedisServer {
         let client = Client::open(self.url()).unwrap();
         eventually("redis answers", seconds(20), async || {
             // LOADING while it reads the append-only file.
-            let mut connection = client.get_multiplexed_async_connection().await.map_err(|error| error.to_string())?;
+            let mut connection =
+                client.get_multiplexed_async_connection_with_config(&patient()).await.map_err(|error| error.to_string())?;
             cmd("PING").query_async::<String>(&mut connection).await.map_err(|error| error.to_string())
         })
         .await;
     }
 }
 
-fn run(directory: &Path, port: u16) -> Process {
+/// A connection to any server.
+pub async fn connect(url: &str) -> MultiplexedConnection {
+    Client::open(url).unwrap().get_multiplexed_async_connection_with_config(&patient()).await.unwrap()
+}
+
+/// On a busy machine a command may take longer than the client's half a second.
+fn patient() -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new().set_connection_timeout(Some(seconds(20))).set_response_timeout(Some(seconds(20)))
+}
+
+fn run(logs: &Path, directory: &Path, port: u16) -> Process {
     let mut command = Command::new("redis-server");
     command.arg(root().join("redis/redis.conf")).args(["--port", &port.to_string()]).arg("--dir").arg(directory);
-    Process::start(directory, "redis", &mut command)
+    Process::start(logs, &format!("redis-{port}"), &mut command)
 }

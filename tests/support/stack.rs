@@ -14,6 +14,8 @@ pub struct Stack {
     pub postgres: String,
     /// Bootstrap servers.
     pub kafka: String,
+    /// The broker's listener for clients that come through a proxy, and where it tells them to come.
+    pub kafka_proxied: (String, String),
     /// Connect's REST interface.
     pub connect: String,
     /// The Redis server.
@@ -44,6 +46,7 @@ impl Stack {
         Self {
             postgres: variable("DATABASE_URL"),
             kafka: variable("KAFKA_BROKERS"),
+            kafka_proxied: (variable("KAFKA_PROXIED"), variable("KAFKA_PROXY")),
             connect: variable("CONNECT_URL"),
             redis: variable("REDIS_URL"),
         }

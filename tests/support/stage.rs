@@ -199,7 +199,7 @@ impl Stage {
         Ranking::open(&self.stack.redis, sink).await.wait_read(&self.stack.kafka, &self.scenario.topic()).await;
         let (topic, group) = (self.scenario.topic(), format!("highwater.{}.webhook", self.scenario.name));
         eventually("the webhook has no lag", seconds(60), async || {
-            let (ends, committed) = (kafka::ends(&self.stack.kafka, &topic), kafka::committed(&self.stack.kafka, &topic, &group));
+            let (ends, committed) = (kafka::ends(&self.stack.kafka, &topic), kafka::committed(&self.stack.kafka, &group, &topic));
             if committed == ends { Ok(()) } else { Err(format!("committed {committed:?}, ends {ends:?}")) }
         })
         .await;
