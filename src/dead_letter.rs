@@ -52,7 +52,7 @@ use tokio::task::spawn_blocking;
 use crate::metrics::Metrics;
 use crate::sink::webhook::time::rfc3339;
 use crate::sink::{Error, Rejected, Sides};
-use crate::source::Record;
+use crate::source::{Record, SOCKET_TIMEOUT_MS};
 
 const ENTRY_BYTES_MAX: usize = 16 << 20;
 /// What the protocol adds to key, value and headers of one entry, rounded up.
@@ -154,6 +154,7 @@ impl DeadLetters {
             .set("message.max.bytes", ENTRY_BYTES_MAX.to_string())
             .set("queue.buffering.max.kbytes", "65536")
             .set("linger.ms", "1")
+            .set("socket.timeout.ms", SOCKET_TIMEOUT_MS)
             .set("message.timeout.ms", WRITE_TIMEOUT.as_millis().to_string());
         Self {
             topic: topic(pipeline, sink),

@@ -31,7 +31,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
 
 use crate::metrics::Metrics;
-use crate::source::Record;
+use crate::source::{Record, SOCKET_TIMEOUT_MS};
 
 /// Batches in the lane's hands and in the channel.
 const CREDITS: usize = 4;
@@ -211,7 +211,7 @@ fn client_config(settings: &Settings) -> ClientConfig {
         .set("queued.max.messages.kbytes", "16384")
         .set("topic.metadata.refresh.interval.ms", "10000")
         .set("reconnect.backoff.max.ms", "1000")
-        .set("socket.timeout.ms", "10000")
+        .set("socket.timeout.ms", SOCKET_TIMEOUT_MS)
         .set("allow.auto.create.topics", "false")
         .set("statistics.interval.ms", "1000")
         .set_log_level(RDKafkaLogLevel::Warning);

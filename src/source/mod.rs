@@ -11,6 +11,10 @@ use std::future::Future;
 
 use bytes::Bytes;
 
+/// How long a broker may leave a request unanswered before its connection is given up, in the client's words. Its own default is a minute, for each
+/// connection after the other.
+pub(crate) const SOCKET_TIMEOUT_MS: &str = "10000";
+
 /// One Kafka record, as it was.
 #[derive(Clone, Debug)]
 pub struct Record {

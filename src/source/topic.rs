@@ -11,7 +11,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::source::{Error, Log};
+use crate::source::{Error, Log, SOCKET_TIMEOUT_MS};
 
 /// How long one question may take.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
@@ -33,6 +33,7 @@ impl KafkaLog {
             .set("enable.auto.commit", "false")
             .set("allow.auto.create.topics", "false")
             .set("reconnect.backoff.max.ms", "1000")
+            .set("socket.timeout.ms", SOCKET_TIMEOUT_MS)
             .create::<BaseConsumer>()?;
         Ok(Self { client: Arc::new(client), topic: topic.to_owned() })
     }

@@ -25,6 +25,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::Lookups;
 use crate::config::PipelineConfig;
+use crate::source::SOCKET_TIMEOUT_MS;
 use change::{Effect, Watch};
 use highwater_sql::Plan;
 
@@ -73,6 +74,8 @@ impl Tail {
             .set("auto.offset.reset", "error")
             .set("allow.auto.create.topics", "false")
             .set("fetch.wait.max.ms", "100")
+            .set("reconnect.backoff.max.ms", "1000")
+            .set("socket.timeout.ms", SOCKET_TIMEOUT_MS)
             .set("fetch.queue.backoff.ms", "10")
             .set("queued.max.messages.kbytes", QUEUE_KBYTES_MAX)
             .create()?;
