@@ -228,7 +228,7 @@ async fn readers_never_see_a_part_of_a_ranking() {
         for reader in readers {
             let (whole, none) = reader.await.unwrap();
             trial.note(&format!("a reader saw {whole} whole rankings, and none {none} times"));
-            assert!(whole > 100 && none > 0);
+            assert!(whole > 20 && none > 0);
         }
         trial.finish().await;
     }
