@@ -47,9 +47,9 @@ const REASONS_MAX: usize = 50;
 /// Where replayed records go.
 pub enum To<L> {
     /// A ranking, which knows what it owes.
-    Ranking(Ranking<L>),
+    Ranking(Box<Ranking<L>>),
     /// A webhook, whose receiver knows ids.
-    Webhook(Webhook<L>),
+    Webhook(Box<Webhook<L>>),
 }
 
 /// What a replay is made of.

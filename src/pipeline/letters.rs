@@ -43,8 +43,8 @@ pub async fn replay(config: &PipelineConfig, sink: &str, wanted: &Wanted, mut pr
     let (witness, _) = watch();
     let pipeline = Pipeline { config, plan: plan.clone(), witness: witness.clone(), metrics: &metrics, drain_max: Duration::ZERO };
     let to = match section {
-        SinkConfig::RedisRanking(ranking) => To::Ranking(pipeline.ranking(ranking, log, &lane).map_err(refused)?),
-        SinkConfig::Webhook(webhook) => To::Webhook(pipeline.webhook(webhook, sink, log).map_err(refused)?),
+        SinkConfig::RedisRanking(ranking) => To::Ranking(Box::new(pipeline.ranking(ranking, log, &lane).map_err(refused)?)),
+        SinkConfig::Webhook(webhook) => To::Webhook(Box::new(pipeline.webhook(webhook, sink, log).map_err(refused)?)),
     };
     // Nobody follows the changes of lookup rows, so none is kept.
     let lookups = Rows::Live(Arc::new(Lookups::new(&config.name, &plan, database, &metrics)));

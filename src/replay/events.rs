@@ -89,7 +89,7 @@ pub async fn replay(config: &PipelineConfig, section: &WebhookConfig, arguments:
         pending: BTreeMap::new(),
         settled: BTreeMap::new(),
     };
-    let ended = until_interrupted(run.run()).await;
+    let ended = Box::pin(until_interrupted(run.run())).await;
     match &ended {
         Ok(()) => run.finish(ends).await,
         Err(_) => run.commit().await,

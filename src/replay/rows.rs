@@ -118,7 +118,7 @@ pub async fn replay(config: &PipelineConfig, section: &WebhookConfig, arguments:
             return Err(Error::refused("kafka does not take commits; nothing was sent"));
         }
     }
-    let ended = until_interrupted(run.run()).await;
+    let ended = Box::pin(until_interrupted(run.run())).await;
     match &ended {
         Ok(()) => run.commit(Some(DONE.to_owned())).await,
         Err(_) => run.commit(None).await,

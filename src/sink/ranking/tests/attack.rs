@@ -76,7 +76,7 @@ struct Selected {
 impl Selected {
     fn new(pipeline: Pipeline, sent: &Sent, broken: bool) -> Self {
         // Some records as a whole; else the rows of two scores, whenever they come and go.
-        let unreadable = broken && sent.own % 13 == 0;
+        let unreadable = broken && sent.own.is_multiple_of(13);
         let fails = |row: Option<Row>| unreadable || broken && row.is_some_and(|(_, score, _)| matches!(score, Some(5 | 7)));
         let sides = Sides { before: fails(sent.before), after: fails(sent.after) };
         let row = |row: Option<Row>| if fails(row) { None } else { pipeline.result(row) };
@@ -921,7 +921,7 @@ fn attack(connection: &mut Connection, runtime: &Runtime, seed: u64) -> Result<(
         high_seen: BTreeMap::new(),
         trusted: true,
         swaps: 0,
-        broken: seed % 4 > 0,
+        broken: !seed.is_multiple_of(4),
         letters: BTreeSet::new(),
         replays: Vec::new(),
         replayed: 0,
