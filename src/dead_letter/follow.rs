@@ -20,7 +20,7 @@ use super::ledger::{Ledger, Said};
 use crate::config::{PipelineConfig, SinkConfig};
 use crate::metrics::Metrics;
 
-/// Records of one sink that are remembered: some 10 MB.
+/// Records of one sink that are remembered, each in a hundred bytes or so.
 const RECORDS_MAX: usize = 100_000;
 const POLL: Duration = Duration::from_millis(200);
 const ANSWER_MAX: Duration = Duration::from_secs(5);

@@ -20,7 +20,7 @@ pub const NAME: &str = "highwater";
 pub const VERSION: u32 = 2;
 /// Distinct (bucket, member) entries in one call.
 pub const ENTRIES_MAX: usize = 500;
-/// Dead letters that an epoch keeps: some 10 MB in Redis.
+/// Dead letters that an epoch keeps: some 6 MB in Redis.
 pub const OWED_MAX: usize = 100_000;
 /// Amounts and totals stay within plus and minus this: 2^53 - 1.
 pub const AMOUNT_MAX: i64 = (1 << 53) - 1;

@@ -43,7 +43,9 @@ impl Due {
     /// Of a record of which `owed` is owed: its rows after the SELECT, and what failed there.
     pub(super) fn new(layout: &Layout, owed: Sides, rows: (Option<&[Value]>, Option<&[Value]>), failed: Option<Failed>) -> Self {
         let mut payload = Payload::default();
-        let added = payload.add(layout, rows.0.filter(|_| owed.before), rows.1.filter(|_| owed.after));
+        let broken = failed.as_ref().map_or(Sides::NONE, |failed| failed.sides);
+        let before = rows.0.filter(|_| owed.before && !broken.before);
+        let added = payload.add(layout, before, rows.1.filter(|_| owed.after && !broken.after));
         let failed = Failed::either(failed.filter(|failed| !failed.sides.within(owed).is_empty()), added.err());
         let left = failed.as_ref().map_or(Sides::NONE, |failed| failed.sides.within(owed));
         Self { payload, left, reason: failed.map(|failed| failed.error) }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex as Lock};
 
-use highwater_sql::{Type, Value};
+use highwater_sql::{RowError, Type, Value};
 
 use super::redis_server::{RedisServer, run};
 use crate::config::SecretUrl;
@@ -11,8 +11,9 @@ use crate::metrics::{LaneMetrics, Metrics};
 use crate::progress::{Boundary, Mark};
 use crate::sink::ranking::config::{Layout, Slot};
 use crate::sink::ranking::function::{AMOUNT_MAX, Functions, LIBRARY, VERSION};
+use crate::sink::ranking::owed::{Due, Standing};
 use crate::sink::ranking::{Held, Payload, Ranking};
-use crate::sink::{Batch, Error, Progress, Resume, Sink, Slice, Written};
+use crate::sink::{Batch, Error, Failed, Owed, Progress, Resume, Sides, Sink, Slice, Written};
 use crate::source::{self, Log};
 
 const NOW: i64 = 1_700_000_000_000;
@@ -181,6 +182,52 @@ async fn an_empty_redis_gets_an_epoch_that_reads_back_window_and_ahead() {
     assert!(bench.top().is_empty(), "half a ranking is served");
     write(&engine, &[(1, 5, 7)], &[("b", 9, NOW)]).await.unwrap();
     assert_eq!(bench.top(), ["b", "9", "a", "8"]);
+}
+
+/// GIVEN records that were parked, one of them before it could be judged
+/// WHEN somebody asks how the ranking stands to them, and has one counted twice
+/// THEN it counts once, and where the ranking cannot know, it says so.
+#[tokio::test]
+async fn a_ranking_knows_what_it_owes_of_a_parked_record() {
+    let bench = Bench::start(&[(0, &[NOW; 9])]);
+    let (engine, replayer) = (bench.engine(), bench.engine());
+    assert!(stops(replayer.standing(&[(0, 1)]).await).contains("start an engine"), "there is no ranking yet");
+    engine.resume(&[0]).await.unwrap();
+    let owed = |offset, sides| Owed { partition: 0, offset, sides };
+    let parked = vec![owed(1, Sides::AFTER), owed(2, Sides::NONE)];
+    engine.write(Batch { owed: parked, ..batch(&[(0, 0, 9)], &[]) }).await.unwrap();
+
+    let records = [(0, 1), (0, 2), (0, 3), (0, 9)];
+    let (epoch, standing) = replayer.standing(&records).await.unwrap();
+    assert_eq!(standing, [Standing::Owed(Sides::AFTER), Standing::Unjudged, Standing::Settled, Standing::Unread]);
+    let due = replayer.due(Sides::AFTER, (None, Some(&row("a", 8, NOW))), None);
+    replayer.count(&epoch, (0, 1), Sides::AFTER, &due).await.unwrap();
+    assert!(matches!(replayer.count(&epoch, (0, 1), Sides::AFTER, &due).await, Err(Error::Moved)));
+    assert_eq!(bench.top(), ["a", "8"]);
+    assert_eq!(replayer.standing(&records).await.unwrap().1[0], Standing::Settled);
+
+    // An edited pipeline's ranking is another one, and is to be built first.
+    assert!(stops(bench.engine_of("edited").standing(&records).await).contains("start an engine"));
+    // No room was left, or the epoch is of a version that kept none.
+    let _: i64 = bench.ask(&["HINCRBY", "{top}:a", "unkept", "1"]);
+    assert_eq!(replayer.standing(&records).await.unwrap().1[2], Standing::Unknown);
+    let _: i64 = bench.ask(&["HDEL", "{top}:a", "unkept"]);
+    assert_eq!(replayer.standing(&records).await.unwrap().1[2], Standing::Unknown);
+}
+
+#[test]
+fn a_side_that_is_not_owed_is_not_counted_and_one_that_fails_stays_owed() {
+    let failed = |sides| Some(Failed { sides, error: RowError::new("22012", "division by zero") });
+    let (old, new) = (row("a", 1, NOW), row("a", 5, NOW));
+    let due = |owed, failed| {
+        let due = Due::new(&layout(""), owed, (Some(&old), Some(&new)), failed);
+        let sums: Vec<_> = due.payload.entries().map(|(_, _, sum)| (sum.amount, sum.rows)).collect();
+        (sums, due.left, due.reason.is_some())
+    };
+    assert_eq!(due(Sides::BOTH, None), (vec![(4000, 0)], Sides::NONE, false));
+    assert_eq!(due(Sides::AFTER, None), (vec![(5000, 1)], Sides::NONE, false));
+    assert_eq!(due(Sides::BEFORE, failed(Sides::AFTER)), (vec![(-1000, -1)], Sides::NONE, false));
+    assert_eq!(due(Sides::BOTH, failed(Sides::AFTER)), (vec![(-1000, -1)], Sides::AFTER, true));
 }
 
 /// GIVEN two engines that both believe in a partition
