@@ -76,6 +76,7 @@ impl Follower {
             .set("auto.offset.reset", "earliest")
             .set("allow.auto.create.topics", "false")
             .set("queued.max.messages.kbytes", "1024")
+            .set("socket.timeout.ms", crate::source::SOCKET_TIMEOUT_MS)
             .set("receive.message.max.bytes", (64 << 20).to_string())
             .create()?;
         let followed = config.sinks.iter().map(SinkConfig::name).map(|sink| Followed {

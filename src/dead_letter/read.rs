@@ -26,6 +26,7 @@ fn consumer(brokers: &str) -> Result<BaseConsumer, KafkaError> {
         .set("auto.offset.reset", "error")
         .set("enable.partition.eof", "true")
         .set("queued.max.messages.kbytes", "16384")
+        .set("socket.timeout.ms", crate::source::SOCKET_TIMEOUT_MS)
         .set("fetch.message.max.bytes", (17 << 20).to_string())
         .set("receive.message.max.bytes", (64 << 20).to_string())
         .set("allow.auto.create.topics", "false")

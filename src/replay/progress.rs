@@ -76,6 +76,7 @@ impl Commits {
             .set("bootstrap.servers", brokers)
             .set("group.id", group)
             .set("client.id", "highwater-replay")
+            .set("socket.timeout.ms", crate::source::SOCKET_TIMEOUT_MS)
             .set("enable.auto.commit", "false")
             .set("allow.auto.create.topics", "false")
             .create::<BaseConsumer>()

@@ -18,7 +18,7 @@ use tracing::warn;
 
 use super::Error;
 use crate::source::topic::KafkaLog;
-use crate::source::{self, Log, Record};
+use crate::source::{self, Log, Record, SOCKET_TIMEOUT_MS};
 
 /// How much later than a record of the range one before it in the topic may be dated, milliseconds.
 const DISORDER_MS: i64 = 600_000;
@@ -79,6 +79,7 @@ impl Stretch {
             .set("allow.auto.create.topics", "false")
             .set("queued.max.messages.kbytes", "16384")
             .set("reconnect.backoff.max.ms", "1000")
+            .set("socket.timeout.ms", SOCKET_TIMEOUT_MS)
             .create()
             .map_err(Error::refused)?;
         let left: Spans = spans.into_iter().filter(|(_, (from, until))| from < until).collect();
