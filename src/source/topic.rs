@@ -11,7 +11,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::source::{Error, Log, SOCKET_TIMEOUT_MS};
+use crate::source::{Error, Log};
 
 /// How long one question may take.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
@@ -33,7 +33,8 @@ impl KafkaLog {
             .set("enable.auto.commit", "false")
             .set("allow.auto.create.topics", "false")
             .set("reconnect.backoff.max.ms", "1000")
-            .set("socket.timeout.ms", SOCKET_TIMEOUT_MS)
+            // A connection that did not answer one question is not asked the next.
+            .set("socket.timeout.ms", TIMEOUT.as_millis().to_string())
             .create::<BaseConsumer>()?;
         Ok(Self { client: Arc::new(client), topic: topic.to_owned() })
     }

@@ -212,6 +212,8 @@ fn client(config: &WebhookConfig, url: &Url) -> Result<Client, reqwest::Error> {
         .connect_timeout(timeout.min(CONNECT_TIMEOUT_MAX))
         .timeout(timeout)
         .pool_max_idle_per_host(config.in_flight_max)
+        // A far end that is gone without a word: when the first try has waited in vain, connections that were idle meanwhile are not tried one by one.
+        .pool_idle_timeout(timeout)
         .user_agent(USER_AGENT);
     if url.scheme() == "http" {
         // Plain HTTP must work on a machine that has no root certificates.
