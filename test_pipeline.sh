@@ -161,7 +161,7 @@ faults_job() { # STACK
       "$FAULTS_BINARY" --ignored --test-threads=1 --nocapture --exact "$scenario" >"$log" 2>&1 || word=FAILED
     grep -q '^test result: ok. 1 passed' "$log" || word=FAILED
     printf '%-6s %-70s seed %3d %5d s\n' "$word" "${scenario#faults::}" "$seed" $((SECONDS - began))
-    [[ $word == ok ]] || sed -n '/panicked at/,$p' "$log" | head -40
+    [[ $word == ok ]] || sed -n '/panicked at/,$p' "$log" | grep -vE '^ +([0-9]+: |at )' | cut -c1-500 | head -20
   done
 }
 

@@ -82,6 +82,9 @@ mod chosen {
         ("drain", Point::Drain),
     ];
 
+    /// How long a sent SIGSTOP may take to arrive.
+    const STOPPED_WITHIN: Duration = Duration::from_millis(500);
+
     /// What happens at a point.
     #[derive(Clone, Copy)]
     enum End {
@@ -147,8 +150,10 @@ mod chosen {
             End::Death => std::process::abort(),
             End::Standstill => {
                 let stop = ["-STOP", &std::process::id().to_string()].map(str::to_owned);
-                // Stopped before its end is seen; whoever asked for it sees that no process is in state T otherwise.
+                // If it fails, whoever waits for the process to stand still says so.
                 let _ = std::process::Command::new("kill").args(stop).status();
+                // Any thread may be the one that takes the signal: this one does nothing until it has.
+                std::thread::sleep(STOPPED_WITHIN);
             }
         }
     }
