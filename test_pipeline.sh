@@ -148,6 +148,12 @@ integration() { # [NAME...]
   part "integration tests" cargo test --locked --package highwater --test main -- --ignored --test-threads=1 --skip faults:: "$@"
 }
 
+# Builds the tests of one target and says where they are; the programs that they need are built too, and are not in deps/.
+test_binary() { # TARGET...
+  cargo test --locked --package highwater "$@" --no-run -q --message-format json |
+    sed -n 's/.*"executable":"\([^"]*\/deps\/[^"]*\)".*/\1/p' | tail -1
+}
+
 # Takes runs from the queue until it is empty: one scenario with one seed, in a process of its own, on the stack of this job.
 faults_job() { # STACK
   local run scenario seed log began word
@@ -176,8 +182,7 @@ next_run() {
 # The scenarios whose names hold one of these, every seed of each; then the table with one line of figures for each run.
 faults() { # NAME...
   local known wanted=() scenario seed job name log=$LOGS/faults.log began=$SECONDS ok bad runs
-  FAULTS_BINARY=$(cargo test --locked --package highwater --test main --no-run -q --message-format json |
-    sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -1)
+  FAULTS_BINARY=$(test_binary --test main)
   known=$("$FAULTS_BINARY" --ignored --list | sed -n 's/^\(faults::.*\): test$/\1/p')
   for name in "$@"; do
     # Mutations only when asked for: each waits for a scenario to fail.
@@ -221,8 +226,7 @@ stack_of_job() { # JOB
 simulation() { # SEEDS
   local cores binary each job pids=() pid status=0
   cores=$(nproc) each=$((($1 + cores - 1) / cores))
-  binary=$(cargo test --locked --package highwater --lib --no-run -q --message-format json |
-    sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -1)
+  binary=$(test_binary --lib)
   for ((job = 0; job < cores; job++)); do
     HIGHWATER_ATTACK_FIRST=$((job * each)) HIGHWATER_ATTACK_SEEDS=$each \
       "$binary" --nocapture --exact sink::ranking::tests::attack::readers_see_the_truth_whatever_goes_wrong &
