@@ -32,7 +32,7 @@ shellcheck            command -v shellcheck
 "
 INFRASTRUCTURE=(postgres kafka redis connect)
 FIRST_TEST=the_shipped_select_is_exact_through_kills_of_connect_and_an_engine
-FAULTS_SHORT=(an_engine_dies_at_each_point a_call_comes_late redis_is_killed connect_is_killed the_receiver_is_killed no_release_has_faults)
+FAULTS_SHORT=(an_engine_dies_at_each_point a_call_comes_late redis_is_killed connect_dies_before the_receiver_dies_between no_release_has_faults)
 FAULT_SEEDS=1 FIRST_SEED=1 JOBS=1
 RUN_SECONDS_MAX=1200
 LATENCY_SECONDS=${LATENCY_SECONDS:-20}
