@@ -96,9 +96,9 @@ async fn everything_at_random() {
             trial.note(&format!("{fault:?}"));
             strike(&mut trial, fault).await;
             trial.lines_max += LINES_OF_A_FAULT;
+            resident.push((began.elapsed().as_secs_f64() / 3600.0, trial.stage.engines[0].resident_kib() as f64 / 1024.0));
             if compared.elapsed() > COMPARE_EVERY {
                 trial.compare_and_go_on().await;
-                resident.push((began.elapsed().as_secs_f64() / 3600.0, trial.stage.engines[0].resident_kib() as f64 / 1024.0));
                 compared = Instant::now();
             }
         }
