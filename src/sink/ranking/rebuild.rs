@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use redis::{Value, cmd};
 
-use super::function::State;
+use super::function::{State, Sum};
 use super::server::Session;
 use super::{Payload, Ranking, epoch};
 use crate::progress::Boundary;
@@ -25,7 +25,7 @@ local letter = redis.call('HGET', KEYS[1], 'served')
 if not letter then return {} end
 local epoch = string.sub(KEYS[1], 1, -6) .. letter
 return {redis.call('HGETALL', epoch), redis.call('HGETALL', epoch .. ':buckets'), redis.call('HGETALL', epoch .. ':totals'),
-  redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES')}";
+  redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES'), redis.call('EXISTS', epoch .. ':owed')}";
 
 /// Amount in units of 10^-scale, rows.
 type Total = (i128, i64);
@@ -45,6 +45,8 @@ pub struct Served {
     buckets: HashMap<(i64, String), Total>,
     totals: BTreeMap<String, Total>,
     public: Vec<(String, f64)>,
+    /// Rows of dead letters are missing: what is left in a bucket without rows may be theirs, and is kept.
+    owes: bool,
 }
 
 /// A member that would change: what is there, and what would be.
@@ -79,9 +81,9 @@ impl<L: Log> Ranking<L> {
         if parts.is_empty() {
             return Err(stop("no ranking is served under this key", "start an engine"));
         }
-        type Read = (BTreeMap<String, String>, HashMap<String, String>, HashMap<String, String>, Vec<(String, f64)>);
+        type Read = (BTreeMap<String, String>, HashMap<String, String>, HashMap<String, String>, Vec<(String, f64)>, bool);
         let unreadable = || stop("what redis holds of the ranking cannot be read", "replay it without --dry-run: it is built anew");
-        let (epoch, buckets, totals, public): Read = redis::from_redis_value(Value::Array(parts)).map_err(|_| unreadable())?;
+        let (epoch, buckets, totals, public, owes): Read = redis::from_redis_value(Value::Array(parts)).map_err(|_| unreadable())?;
         let field = |name: &str| epoch.get(name).map_or("", String::as_str);
         if field("fingerprint") != self.layout.fingerprint {
             let remedy = "start an engine with this version, which rebuilds it";
@@ -102,6 +104,7 @@ impl<L: Log> Ranking<L> {
                 .collect(),
             totals: totals.iter().map(|(member, sum)| (member.clone(), total(sum))).collect(),
             public,
+            owes,
         })
     }
 
@@ -132,7 +135,8 @@ impl Served {
     /// Compares with the Z-set of a rebuild.
     pub fn difference(&self, rebuilt: &Payload, scale: u8) -> Difference {
         let mut buckets: HashMap<(i64, &str), Total> = HashMap::new();
-        for (bucket_ms, member, sum) in rebuilt.entries().filter(|(bucket_ms, _, sum)| *bucket_ms >= self.floor_ms && sum.rows != 0) {
+        let is_kept = |sum: Sum| sum.rows != 0 || self.owes && sum.amount != 0;
+        for (bucket_ms, member, sum) in rebuilt.entries().filter(|(bucket_ms, _, sum)| *bucket_ms >= self.floor_ms && is_kept(*sum)) {
             buckets.insert((bucket_ms, member), (sum.amount, sum.rows));
         }
         // What is not drained yet is in both.
@@ -234,7 +238,6 @@ fn decimal(units: i128, scale: u8) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::function::Sum;
     use super::*;
 
     const FLOOR: i64 = 10_000;
@@ -274,6 +277,20 @@ mod tests {
         let found = served().difference(&rebuilt(), 3);
         assert!(found.is_none(), "{found:?}");
         assert!(found.render("p/ranking").starts_with("p/ranking: equal, a rebuild would change none of 2 members"));
+    }
+
+    /// A row was withdrawn whose insert was parked, and another one came.
+    #[test]
+    fn what_is_left_of_a_bucket_is_kept_as_long_as_rows_are_owed() {
+        let rebuilt = || Payload::of([(10_000, "a", Sum { amount: 3, rows: 0, came: 2 })]);
+        let left = || Served {
+            buckets: [((10_000, "a".to_owned()), (3, 0))].into(),
+            totals: [("a".to_owned(), (3, 0))].into(),
+            ..Served::default()
+        };
+        assert!(Served { owes: true, ..left() }.difference(&rebuilt(), 3).is_none());
+        assert_eq!(left().difference(&rebuilt(), 3).changes.len(), 1);
+        assert!(Served::default().difference(&rebuilt(), 3).is_none());
     }
 
     #[test]
