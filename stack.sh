@@ -155,7 +155,7 @@ export ENGINE_URL=http://127.0.0.1:$ENGINE_PORT
 # A second engine beside the stack's own needs an address of its own, such as
 # export HIGHWATER_LISTEN=127.0.0.1:$((ENGINE_PORT + 1))
 EXPORTS
-  [[ $STACK == dev ]] || printf 'export KAFKA_PROXIED=%s KAFKA_PROXY=%s\n' "$(kafka_proxied)" "$(kafka_proxy)"
+  [[ $STACK == dev ]] || printf 'export KAFKA_PROXIED=%s KAFKA_PROXIES=%s\n' "$(kafka_proxied)" "$(kafka_proxies)"
 }
 
 logs() {

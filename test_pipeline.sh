@@ -5,10 +5,10 @@
 #   ./test_pipeline.sh --unit      what needs no stack: format, lints, scripts, unit tests
 #   ./test_pipeline.sh --quick     the same, and the first end-to-end test
 #   ./test_pipeline.sh --latency   the latency table alone
-#   ./test_pipeline.sh --faults [NAME...] [--seeds N] [--first-seed S] [--jobs J] [--minutes M]
-#                                  the scenarios of faults (those whose names hold one of these), N seeds each (1) from S (1) on, J of them at a
-#                                  time (1), each job with a stack of its own, and the table of what they came to; `soak` goes on for M minutes;
-#                                  `without_` shows that they can fail
+#   ./test_pipeline.sh --faults [NAME...] [--seeds N] [--first-seed S] [--jobs J] [--share K] [--minutes M]
+#                                  the scenarios of faults (those whose names hold one of these), N seeds each (1) from S (1) on, on J stacks (1),
+#                                  K at a time on each (1, at most 8) unless they take its servers away, and the table of what they came to;
+#                                  `soak` goes on for M minutes; `without_` shows that they can fail
 #   ./test_pipeline.sh --simulation [SEEDS]   the ranking's decisions against a real Redis in a simulated world (100000), on all cores
 #   ./test_pipeline.sh --fuzz [M]  the fuzz targets with cargo-fuzz, M minutes each (5); installs cargo-fuzz when it is missing
 #   ./test_pipeline.sh NAME...     the integration tests whose names hold one of these
@@ -33,13 +33,15 @@ shellcheck            command -v shellcheck
 INFRASTRUCTURE=(postgres kafka redis connect)
 FIRST_TEST=the_shipped_select_is_exact_through_kills_of_connect_and_an_engine
 FAULTS_SHORT=(an_engine_dies_at_each_point a_call_comes_late redis_is_killed connect_dies_before the_receiver_dies_between no_release_has_faults)
-FAULT_SEEDS=1 FIRST_SEED=1 JOBS=1
+# Those that take a server of the stack away, measure times, or fill it.
+FAULTS_ALONE='connect_is_killed|connect_dies_before|the_broker_|postgres_is_killed|everything_at_random|two_million|does_not_delay|mutations::'
+FAULT_SEEDS=1 FIRST_SEED=1 JOBS=1 SHARE=1
 RUN_SECONDS_MAX=1200
 LATENCY_SECONDS=${LATENCY_SECONDS:-20}
 LOGS=$ROOT/.local/test-logs
 passed=0 failed=0
 
-USAGE="usage: ./test_pipeline.sh [--unit | --quick | --latency | --faults [NAME...] [--seeds N] [--first-seed S] [--jobs J] [--minutes M] |
+USAGE="usage: ./test_pipeline.sh [--unit | --quick | --latency | --faults [NAME...] [--seeds N] [--first-seed S] [--jobs J] [--share K] [--minutes M] |
        --simulation [SEEDS] | --fuzz [MINUTES] | NAME...]"
 
 case ${1:-} in
@@ -50,12 +52,13 @@ case ${1:-} in
     wanted=()
     while (($#)); do
       case $1 in
-        --seeds | --first-seed | --jobs | --minutes)
+        --seeds | --first-seed | --jobs | --share | --minutes)
           [[ ${2:-} =~ ^[1-9][0-9]*$ ]] || die "$1 wants a number"
           case $1 in
             --seeds) FAULT_SEEDS=$2 ;;
             --first-seed) FIRST_SEED=$2 ;;
             --jobs) JOBS=$2 ;;
+            --share) SHARE=$(($2 < 8 ? $2 : 8)) ;;
             --minutes) export HIGHWATER_SOAK_MINUTES=$2 ;;
           esac
           shift
@@ -154,13 +157,13 @@ test_binary() { # TARGET...
     sed -n 's/.*"executable":"\([^"]*\/deps\/[^"]*\)".*/\1/p' | tail -1
 }
 
-# Takes runs from the queue until it is empty: one scenario with one seed, in a process of its own, on the stack of this job.
-faults_job() { # STACK
+# Takes runs from a queue until it is empty: one scenario with one seed, in a process of its own, on the stack of this job.
+faults_job() { # QUEUE STACK
   local run scenario seed log began word
-  export HIGHWATER_STACK=$1
+  export HIGHWATER_STACK=$2
   # shellcheck source=/dev/null
   source <(./stack.sh env)
-  while run=$(next_run); do
+  while run=$(next_run "$1"); do
     read -r scenario seed <<<"$run"
     log=$LOGS/faults/${scenario//::/-}-$seed.log began=$SECONDS word=ok
     HIGHWATER_FAULT_SEED=$seed HIGHWATER_FAULT_SEEDS=1 timeout "$RUN_SECONDS_MAX" \
@@ -171,17 +174,17 @@ faults_job() { # STACK
   done
 }
 
-# The first line of the queue, taken away.
-next_run() {
+# The first line of a queue, taken away.
+next_run() { # QUEUE
   (
     flock 9
-    head -1 "$LOGS/faults/queue" | grep . && sed -i 1d "$LOGS/faults/queue"
-  ) 9>"$LOGS/faults/queue-lock"
+    head -1 "$1" | grep . && sed -i 1d "$1"
+  ) 9>"$1.lock"
 }
 
 # The scenarios whose names hold one of these, every seed of each; then the table with one line of figures for each run.
 faults() { # NAME...
-  local known wanted=() scenario seed job name log=$LOGS/faults.log began=$SECONDS ok bad runs
+  local known wanted=() scenario seed job name log=$LOGS/faults.log queue=$LOGS/faults/queue began=$SECONDS ok bad runs
   FAULTS_BINARY=$(test_binary --test main)
   known=$("$FAULTS_BINARY" --ignored --list | sed -n 's/^\(faults::.*\): test$/\1/p')
   for name in "$@"; do
@@ -196,14 +199,20 @@ faults() { # NAME...
       # What takes no seed runs once.
       [[ $scenario == *::mutations::* && $seed -gt $FIRST_SEED ]] || echo "$scenario $seed"
     done
-  done | awk '!seen[$0]++' >"$LOGS/faults/queue"
-  runs=$(wc -l <"$LOGS/faults/queue")
+  done | awk '!seen[$0]++' >"$queue"
+  runs=$(wc -l <"$queue")
+  grep -E "$FAULTS_ALONE" "$queue" >"$queue-alone" || true
+  grep -vE "$FAULTS_ALONE" "$queue" >"$queue-shared" || true
 
   echo
-  echo "== faults: $runs runs, $JOBS at a time"
+  echo "== faults: $runs runs on $JOBS stack$( ((JOBS == 1)) || echo s), $SHARE at a time on each"
   : >"$log"
-  for ((job = 1; job <= JOBS; job++)); do
-    faults_job "$(stack_of_job "$job")" 8>&- | tee -a "$log" &
+  for ((job = 0; job < JOBS; job++)); do
+    faults_job "$queue-alone" "$(stack_of_job $((job + 1)))" 8>&- | tee -a "$log" &
+  done
+  wait
+  for ((job = 0; job < JOBS * SHARE; job++)); do
+    faults_job "$queue-shared" "$(stack_of_job $((job % JOBS + 1)))" 8>&- | tee -a "$log" &
   done
   wait
   ok=$(grep -c '^ok ' "$log") || true

@@ -1,20 +1,26 @@
 # Kafka: one node, KRaft, broker and controller in one process. Sourced by stack.sh.
 
-# A broker tells its clients where to come, so a proxy before it needs a listener of its own. Stacks for tests have one, at KAFKA_PORT + 1000: it
-# tells them to come to KAFKA_PORT + 2000, where a test listens and passes on to it.
-kafka_proxied() { echo "127.0.0.1:$((KAFKA_PORT + 1000))"; }
-kafka_proxy() { echo "127.0.0.1:$((KAFKA_PORT + 2000))"; }
+# A broker tells its clients where to come, so a proxy before it needs a listener of its own. Stacks for tests have eight, for as many tests at a
+# time, at KAFKA_PORT + 1000, + 1100 and so on: each tells its clients to come to the port 1000 above it, where a test listens and passes on to it.
+kafka_listeners() { # PREFIX PORT: before each, and of the first
+  local proxy
+  for proxy in {0..7}; do
+    printf '%s127.0.0.1:%d\n' "${1//N/$proxy}" $(($2 + 100 * proxy))
+  done | paste -sd,
+}
+kafka_proxied() { kafka_listeners "${1:-}" $((KAFKA_PORT + 1000)); }
+kafka_proxies() { kafka_listeners "${1:-}" $((KAFKA_PORT + 2000)); }
 
 kafka_prepare() {
-  local PROXIED="" PROXY="" # as they stand in the file
+  local PROXIED="" PROXIES="" # as they stand in the file
   if [[ $STACK != dev ]]; then
-    PROXIED=,PROXIED://$(kafka_proxied)
-    PROXY=,PROXIED://$(kafka_proxy)
+    PROXIED=,$(kafka_proxied PROXIEDN://)
+    PROXIES=,$(kafka_proxies PROXIEDN://)
   fi
   # The controller's port is nobody else's business: any free one will do, at every start anew.
   CONTROLLER_PORT=$(free_port $((KAFKA_PORT + 1)))
   mkdir -p "$STATE/kafka"
-  render "$ROOT/local-stack/broker.properties" KAFKA_PORT CONTROLLER_PORT PROXIED PROXY STATE >"$STATE/kafka/broker.properties"
+  render "$ROOT/local-stack/broker.properties" KAFKA_PORT CONTROLLER_PORT PROXIED PROXIES STATE >"$STATE/kafka/broker.properties"
   if [[ ! -f $STATE/kafka/data/meta.properties ]]; then
     kafka_tool kafka.tools.StorageTool format --ignore-formatted -c "$STATE/kafka/broker.properties" \
       -t "$(kafka_tool kafka.tools.StorageTool random-uuid)" >"$STATE/log/kafka-format.log" 2>&1 ||

@@ -1,5 +1,6 @@
 //! Everything that the engines of a trial talk to, each behind a proxy, and a Redis of the trial's own.
 
+use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::proxy::Proxy;
@@ -16,6 +17,8 @@ pub struct Neighbours {
     pub postgres: Proxy,
     /// Before the receiver.
     pub receiver: Proxy,
+    /// That no other trial takes the same listener of the broker.
+    _place: File,
 }
 
 /// That port on loopback.
@@ -29,12 +32,13 @@ impl Neighbours {
         let stack = &stage.stack;
         let (user, place) = stack.postgres.split_once('@').unwrap();
         let (server, database) = place.split_once('/').unwrap();
-        let (listener, advertised) = &stack.kafka_proxied;
+        let ((listener, advertised), place) = stack.kafka_proxied.iter().find_map(|pair| Some((pair, free_place(&pair.1)?))).unwrap();
         let neighbours = Self {
             redis: Proxy::start(loopback(redis.port())),
             kafka: Proxy::start_on(advertised.parse().unwrap(), listener.parse().unwrap()),
             postgres: Proxy::start(server.parse().unwrap()),
             receiver: Proxy::start(loopback(stage.receiver.port())),
+            _place: place,
         };
         let mut pipeline = std::fs::read_to_string(&stage.pipeline).unwrap();
         for (old, new) in [
@@ -49,4 +53,10 @@ impl Neighbours {
         std::fs::write(&stage.pipeline, pipeline).unwrap();
         neighbours
     }
+}
+
+/// A lock on an address where the broker tells its clients to come; none when another trial has it, which need not be listening there just now.
+fn free_place(advertised: &str) -> Option<File> {
+    let lock = File::create(std::env::temp_dir().join(format!("highwater-{advertised}.lock"))).unwrap();
+    lock.try_lock().ok().map(|()| lock)
 }

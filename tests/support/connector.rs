@@ -1,5 +1,7 @@
 //! A Debezium connector of a test's own, with the settings of the one in `connectors/`.
 
+use std::path::Path;
+
 use reqwest::Method;
 use serde_json::{Map, Value};
 
@@ -17,12 +19,14 @@ pub struct Connector {
     settings: Map<String, Value>,
 }
 
-/// What failed tests left behind: connectors, which cost time, and slots, which keep the WAL.
+/// What failed tests left behind: connectors, which cost time, and slots, which keep the WAL. Those of other processes that live stay.
 pub async fn sweep(stack: &Stack, database: &Database) {
     let list =
         eventually("Connect lists its connectors", seconds(60), async || http::get(&format!("{}/connectors", stack.connect)).await).await;
     for name in serde_json::from_str::<Vec<String>>(&list).unwrap() {
-        if name != SHIPPED {
+        let owner = name.rsplit('_').next().and_then(|pid| pid.parse::<u32>().ok());
+        let of_another = owner.is_some_and(|pid| pid != std::process::id() && Path::new(&format!("/proc/{pid}")).exists());
+        if name != SHIPPED && !of_another {
             Connector { url: format!("{}/connectors/{name}", stack.connect), name, settings: Map::new() }.clean_up(database).await;
         }
     }

@@ -3,6 +3,8 @@
 //! The first is the shipped one, its own SELECT over its own schema, with a window of 30 seconds. The others share no table, column, type
 //! or key with it.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use rand::RngExt;
 use rand::rngs::StdRng;
 
@@ -102,9 +104,10 @@ pub struct Extra {
     pub webhook: String,
 }
 
-/// A name that no earlier run in the same stack has used.
+/// A name that nothing before it in the same stack has used: Connect keeps what it stored under a name. It ends with the process, see `sweep`.
 fn unique(test: &str) -> String {
-    format!("{test}_{}", std::process::id())
+    static USED: AtomicUsize = AtomicUsize::new(0);
+    format!("{test}_{}_{}", USED.fetch_add(1, Ordering::Relaxed), std::process::id())
 }
 
 /// Puts `new` where `old` stands as a whole word.

@@ -1,9 +1,11 @@
 //! The servers that `test_pipeline.sh` started: where they are, and how a test takes one away.
 //!
-//! Only a stack that is not the developer's own (`HIGHWATER_STACK=dev`) is ever touched.
+//! Only a stack that is not the developer's own (`HIGHWATER_STACK=dev`) is ever touched, and its servers only by a process that has it to itself.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use super::{eventually, seconds};
 
@@ -14,8 +16,8 @@ pub struct Stack {
     pub postgres: String,
     /// Bootstrap servers.
     pub kafka: String,
-    /// The broker's listener for clients that come through a proxy, and where it tells them to come.
-    pub kafka_proxied: (String, String),
+    /// The broker's listeners for clients that come through a proxy, and where each tells them to come.
+    pub kafka_proxied: Vec<(String, String)>,
     /// Connect's REST interface.
     pub connect: String,
     /// The Redis server.
@@ -43,10 +45,12 @@ impl Stack {
         };
         let name = variable("HIGHWATER_STACK");
         assert_ne!(name, "dev", "the tests stop servers and must not do so to the developer's own stack");
+        in_use();
+        let list = |name: &str| variable(name).split(',').map(str::to_owned).collect::<Vec<_>>();
         Self {
             postgres: variable("DATABASE_URL"),
             kafka: variable("KAFKA_BROKERS"),
-            kafka_proxied: (variable("KAFKA_PROXIED"), variable("KAFKA_PROXY")),
+            kafka_proxied: list("KAFKA_PROXIED").into_iter().zip(list("KAFKA_PROXIES")).collect(),
             connect: variable("CONNECT_URL"),
             redis: variable("REDIS_URL"),
         }
@@ -54,6 +58,7 @@ impl Stack {
 
     /// Stops a part in good order.
     pub fn stop(&self, part: &str) {
+        taken_alone();
         command(&["down", part]);
     }
 
@@ -74,6 +79,7 @@ impl Stack {
 
     /// Sends a signal; its process id.
     pub fn signal(&self, part: &str, name: &str) -> String {
+        taken_alone();
         let status = command(&["status"]);
         let line = status.lines().find(|line| line.starts_with(part)).unwrap_or_else(|| panic!("no {part} in {status}"));
         let pid = line.split_whitespace().nth(2).filter(|pid| *pid != "-").unwrap_or_else(|| panic!("{part} does not run: {status}"));
@@ -91,6 +97,21 @@ impl Stack {
         })
         .await;
     }
+}
+
+/// Locked by every process that uses the stack, for as long as it lives.
+fn in_use() -> &'static File {
+    static LOCK: OnceLock<File> = OnceLock::new();
+    LOCK.get_or_init(|| {
+        let lock = File::create(root().join(".local").join(std::env::var("HIGHWATER_STACK").unwrap()).join("in-use")).unwrap();
+        lock.lock_shared().unwrap();
+        lock
+    })
+}
+
+/// No other process uses the stack from here on.
+fn taken_alone() {
+    assert!(in_use().try_lock().is_ok(), "other tests use this stack: this one takes servers away and must run alone");
 }
 
 /// Runs `./stack.sh`; its output.
