@@ -271,8 +271,12 @@ reset_stacks() {
 }
 
 clean_up() {
-  local status=$?
+  local status=$? job
   trap - EXIT INT TERM
+  # Cut off: what runs beside this, and the runs that it is at.
+  for job in $(jobs -p); do
+    kill "$job" $(pgrep -P "$job") 2>/dev/null || true
+  done
   if [[ -n ${stack_in_use:-} ]]; then
     echo
     reset_stacks

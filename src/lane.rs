@@ -24,6 +24,8 @@ mod call;
 
 mod handover;
 
+mod old_row;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;

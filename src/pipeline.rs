@@ -5,6 +5,8 @@
 //! record they cannot read, and is waited for until it is mended; other pipelines go on. A lane that stops by itself says so with its remedy and
 //! leaves `/ready`; the others go on, and the process ends when none is left.
 
+pub mod checked;
+
 mod lanes;
 
 pub mod letters;

@@ -53,7 +53,7 @@ fn records(capture: &str) -> Vec<Record> {
 }
 
 fn columns() -> [Column; 2] {
-    let column = |name: &str, ty| Column { name: name.into(), ty, not_null: false, collation_is_c: true };
+    let column = |name: &str, ty| Column { name: name.into(), ty, not_null: false, has_default: false, collation_is_c: true };
     [column("id", Type::Int8), column("amount", Type::Numeric(None))]
 }
 

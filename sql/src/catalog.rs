@@ -11,6 +11,8 @@ pub struct Column {
     pub ty: Type,
     /// NOT NULL in the catalog (also through a domain).
     pub not_null: bool,
+    /// It has a DEFAULT or is generated (`pg_attribute.atthasdef`). Not read from a schema file.
+    pub has_default: bool,
     /// Whether comparing and case-mapping its text byte by byte is what Postgres does: the column's collation is C or POSIX, or the
     /// default of a database whose collation is one of these (not C.UTF-8: it maps the case of letters beyond ASCII). True for
     /// types without a collation.

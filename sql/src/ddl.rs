@@ -238,7 +238,7 @@ impl Reader {
         };
         let collation_is_c = if definition.collation.is_some() { is_c(definition.collation.as_ref()) } else { resolved.collation_is_c };
         let not_null = definition.not_null || resolved.not_null;
-        table.columns.push(Column { name: definition.name.clone(), ty, not_null, collation_is_c });
+        table.columns.push(Column { name: definition.name.clone(), ty, not_null, has_default: false, collation_is_c });
         Ok(())
     }
 

@@ -158,7 +158,7 @@ mod tests {
     use crate::value::{Type, Value};
 
     fn column(name: &str, ty: Type) -> Column {
-        Column { name: name.into(), ty, not_null: false, collation_is_c: true }
+        Column { name: name.into(), ty, not_null: false, has_default: false, collation_is_c: true }
     }
 
     #[test]

@@ -18,6 +18,7 @@ const HEADER_BYTES: i32 = 4;
 struct Found {
     name: String,
     not_null: bool,
+    has_default: bool,
     /// As declared, for messages.
     declared: String,
     /// Of the type, or of the elements of an array.
@@ -34,17 +35,17 @@ struct Found {
 /// Postgres 17, whose columns for them 15 does not have: `to_jsonb` reads them where they exist.
 const COLUMNS: &str = "
 WITH RECURSIVE base AS (
-    SELECT a.attnum, a.attname, a.atttypid AS type, a.atttypmod AS typmod, a.attnotnull AS not_null, a.attcollation,
+    SELECT a.attnum, a.attname, a.atttypid AS type, a.atttypmod AS typmod, a.attnotnull AS not_null, a.atthasdef AS has_default, a.attcollation,
            pg_catalog.format_type(a.atttypid, a.atttypmod) AS declared
     FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
   UNION ALL
-    SELECT b.attnum, b.attname, t.typbasetype, t.typtypmod, b.not_null OR t.typnotnull, b.attcollation, b.declared
+    SELECT b.attnum, b.attname, t.typbasetype, t.typtypmod, b.not_null OR t.typnotnull, b.has_default, b.attcollation, b.declared
     FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.type AND t.typtype = 'd'
 ), locale AS (
     SELECT d.datlocprovider AS provider, d.datcollate AS collate, d.datctype AS ctype, to_jsonb(d) ->> 'datlocale' AS builtin
     FROM pg_catalog.pg_database d WHERE d.datname = current_database()
 )
-SELECT b.attname::text AS name, b.not_null, b.declared,
+SELECT b.attname::text AS name, b.not_null, b.has_default, b.declared,
        CASE WHEN e.typtype = 'e' THEN pg_catalog.format_type(e.oid, NULL) ELSE e.typname::text END AS type_name,
        e.oid <> t.oid AS is_array,
        e.typtype = 'b' AND n.nspname = 'pg_catalog' AS is_builtin,
@@ -74,7 +75,13 @@ pub(super) async fn read(connection: &mut PgConnection, table: Oid) -> Result<(V
     for row in &rows {
         let found = Found::from_row(row)?;
         match found.column_type() {
-            Some(ty) => columns.push(Column { name: found.name, ty, not_null: found.not_null, collation_is_c: found.collation_is_c }),
+            Some(ty) => columns.push(Column {
+                name: found.name,
+                ty,
+                not_null: found.not_null,
+                has_default: found.has_default,
+                collation_is_c: found.collation_is_c,
+            }),
             None => unsupported.push((found.name, found.declared)),
         }
     }
@@ -86,6 +93,7 @@ impl Found {
         Ok(Self {
             name: row.try_get("name")?,
             not_null: row.try_get("not_null")?,
+            has_default: row.try_get("has_default")?,
             declared: row.try_get("declared")?,
             type_name: row.try_get("type_name")?,
             is_array: row.try_get("is_array")?,

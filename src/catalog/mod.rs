@@ -115,15 +115,24 @@ pub async fn wal(database: &Database) -> Result<Wal, Error> {
     Ok(Wal { end_lsn: end.and_then(|end| end.parse().ok()), cluster: row.try_get(1)? })
 }
 
-/// Everything of some tables that decides how a SELECT over them is planned, as one text to compare. One cheap query that waits for no lock on the tables.
-pub async fn fingerprint(database: &Database, names: &[TableName]) -> Result<String, Error> {
+/// What Postgres tells of the tables of a SELECT.
+#[derive(Clone, Debug, Default)]
+pub struct Definition {
+    /// Everything that decides how the SELECT is planned, as one text to compare.
+    pub text: String,
+    /// The transaction that last defined the source table (`pg_class.xmin`): no later one wrote to it while it was defined otherwise. None when there is no such table.
+    pub source_by: Option<u32>,
+}
+
+/// How some tables are defined. One cheap query that waits for no lock on the tables.
+pub async fn definition(database: &Database, names: &[TableName], source: &Table) -> Result<Definition, Error> {
     let schemas: Vec<&str> = names.iter().map(|name| name.schema.as_deref().unwrap_or("public")).collect();
     let tables: Vec<&str> = names.iter().map(|name| name.name.as_str()).collect();
     let mut connection = database.connection().await?;
-    let text = sqlx::query_scalar(
-        "SELECT coalesce(string_agg(t.told, ' ' ORDER BY t.told), '') FROM (
-           SELECT ROW(c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relreplident, c.relrowsecurity, c.relforcerowsecurity, c.relacl,
-             (SELECT array_agg(ROW(a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.attcollation,
+    let row = sqlx::query(
+        "SELECT coalesce(string_agg(t.told, ' ' ORDER BY t.told), ''), min(t.by) FILTER (WHERE t.nspname = $3 AND t.relname = $4) FROM (
+           SELECT n.nspname, c.relname, c.xmin::text::bigint AS by, ROW(c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relreplident, c.relrowsecurity, c.relforcerowsecurity, c.relacl,
+             (SELECT array_agg(ROW(a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.atthasdef, a.attcollation,
                   (SELECT array_agg(e.enumlabel ORDER BY e.enumsortorder) FROM pg_catalog.pg_enum e WHERE e.enumtypid = a.atttypid))::text ORDER BY a.attnum)
               FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
              (SELECT array_agg(ROW(i.indexrelid, i.indkey, i.indisunique, i.indisprimary, i.indimmediate, i.indisvalid)::text ORDER BY i.indexrelid)
@@ -133,9 +142,12 @@ pub async fn fingerprint(database: &Database, names: &[TableName]) -> Result<Str
     )
     .bind(schemas)
     .bind(tables)
+    .bind(&source.schema)
+    .bind(&source.name)
     .fetch_one(&mut *connection)
     .await?;
-    Ok(text)
+    let source_by: Option<i64> = row.try_get(1)?;
+    Ok(Definition { text: row.try_get(0)?, source_by: source_by.and_then(|by| by.try_into().ok()) })
 }
 
 /// Reads the tables that a SELECT names.

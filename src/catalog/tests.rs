@@ -120,6 +120,36 @@ async fn collations_are_judged_by_what_they_do() {
 }
 
 #[tokio::test]
+async fn a_definition_names_the_transaction_that_made_it() {
+    let database = connect(&Postgres::shared().database("", "CREATE TABLE t (a int PRIMARY KEY, b int); CREATE TABLE other (a int)"));
+    let (names, source) = ([name(None, "t"), name(None, "other")], read_one(&database, "t").await);
+    let defined = async || definition(&database, &names, &source).await.unwrap();
+    // The number of the transaction that runs the statement.
+    let run = async |sql: &'static str| -> u32 {
+        let mut connection = database.connection().await.unwrap();
+        let mut transaction = connection.begin().await.unwrap();
+        sqlx::raw_sql(sql).execute(&mut *transaction).await.unwrap();
+        let number: String = sqlx::query_scalar("SELECT pg_current_xact_id()::text").fetch_one(&mut *transaction).await.unwrap();
+        transaction.commit().await.unwrap();
+        number.parse().unwrap()
+    };
+    let first = defined().await;
+    for sql in ["INSERT INTO t VALUES (1, 1)", "ANALYZE t", "CREATE INDEX ON other (a)", "ALTER TABLE other REPLICA IDENTITY FULL"] {
+        run(sql).await;
+        assert_eq!(defined().await.source_by, first.source_by, "{sql}");
+    }
+    for identity in ["FULL", "DEFAULT", "FULL"] {
+        let by =
+            run(if identity == "FULL" { "ALTER TABLE t REPLICA IDENTITY FULL" } else { "ALTER TABLE t REPLICA IDENTITY DEFAULT" }).await;
+        assert_eq!(defined().await.source_by, Some(by), "{identity}");
+    }
+    run("ALTER TABLE other ALTER a SET DEFAULT 5").await;
+    assert_ne!(defined().await.text, first.text);
+    run("DROP TABLE t").await;
+    assert_eq!(defined().await.source_by, None);
+}
+
+#[tokio::test]
 async fn keys_are_those_that_hold_for_every_row_at_every_moment() {
     let postgres = Postgres::shared();
     let database = connect(&postgres.database(

@@ -34,17 +34,26 @@ const RETRY_EVERY: Duration = Duration::from_millis(250);
 /// Questions that wait for the same answer; one lane has one at a time.
 const QUESTIONS_MAX: usize = 256;
 
+/// What Postgres says when the tables did not change: the transaction that last defined the source table, see [`Definition::source_by`].
+type Answer = Option<u32>;
+
 /// The lanes' end: asks, and tells how far the WAL was read.
 #[derive(Clone, Debug)]
 pub struct Witness {
-    questions: mpsc::Sender<oneshot::Sender<()>>,
+    questions: Questions,
     read_lsn: Arc<AtomicU64>,
+}
+
+#[derive(Clone, Debug)]
+enum Questions {
+    Asked(mpsc::Sender<oneshot::Sender<Answer>>),
+    Answered(Answer),
 }
 
 /// The pipeline's end: reads the catalog, and answers.
 #[derive(Debug)]
 pub struct Watch {
-    questions: mpsc::Receiver<oneshot::Sender<()>>,
+    questions: mpsc::Receiver<oneshot::Sender<Answer>>,
     /// The highest position in the WAL that any lane has read.
     read_lsn: Arc<AtomicU64>,
     /// What Postgres told when nothing had changed.
@@ -64,7 +73,7 @@ pub enum Found {
 
 /// What Postgres says.
 enum Look {
-    Same,
+    Same(Answer),
     Ended(Found),
     Unknown(String),
 }
@@ -73,18 +82,32 @@ enum Look {
 pub fn watch() -> (Witness, Watch) {
     let (asks, questions) = mpsc::channel(QUESTIONS_MAX);
     let read_lsn = Arc::new(AtomicU64::new(0));
-    (Witness { questions: asks, read_lsn: Arc::clone(&read_lsn) }, Watch { questions, read_lsn, known: None, cluster: None })
+    (
+        Witness { questions: Questions::Asked(asks), read_lsn: Arc::clone(&read_lsn) },
+        Watch { questions, read_lsn, known: None, cluster: None },
+    )
 }
 
 impl Witness {
-    /// Returns when Postgres has said, after this call, that the tables did not change. Waits while it does not answer, and does not return
-    /// when they did change: the lane is being ended, and drops this.
-    pub async fn unchanged(&self) {
-        let (answer, answered) = oneshot::channel();
-        let said = self.questions.send(answer).await.is_ok() && answered.await.is_ok();
-        if !said {
-            std::future::pending::<()>().await;
+    /// For a command: Postgres was asked before it began, and is not asked again.
+    pub fn that_asked(source_defined_by: Option<u32>) -> Self {
+        Self { questions: Questions::Answered(source_defined_by), read_lsn: Arc::default() }
+    }
+
+    /// Returns when Postgres has said, after this call, that the tables did not change, and which transaction last defined the source. Waits while it
+    /// does not answer, and does not return when they did change: the lane is being ended, and drops this.
+    pub async fn unchanged(&self) -> Option<u32> {
+        let asks = match &self.questions {
+            Questions::Asked(asks) => asks,
+            Questions::Answered(answer) => return *answer,
+        };
+        let (question, answered) = oneshot::channel();
+        if asks.send(question).await.is_ok()
+            && let Ok(answer) = answered.await
+        {
+            return answer;
         }
+        std::future::pending().await
     }
 
     /// The WAL was read up to here.
@@ -118,12 +141,12 @@ impl Watch {
             asked.retain(|question| !question.is_closed());
             match self.look(config, plan, &database).await {
                 Look::Ended(ended) => break ended,
-                Look::Same => {
+                Look::Same(answer) => {
                     if std::mem::take(&mut silent) {
                         info!(pipeline = config.name, "postgres says again whether the tables changed");
                     }
                     for question in asked.drain(..) {
-                        let _ = question.send(());
+                        let _ = question.send(answer);
                     }
                 }
                 Look::Unknown(why) if !asked.is_empty() && !silent => {
@@ -138,7 +161,7 @@ impl Watch {
     }
 
     async fn look(&mut self, config: &PipelineConfig, plan: &Plan, database: &Database) -> Look {
-        let Ok(names) = highwater_sql::parse::tables(&config.select.sql) else { return Look::Same };
+        let Ok(names) = highwater_sql::parse::tables(&config.select.sql) else { return Look::Same(None) };
         // Before the server is asked: its WAL only grows.
         let read_lsn = self.read_lsn.load(Ordering::Relaxed);
         match within(catalog::wal(database)).await {
@@ -152,8 +175,8 @@ impl Watch {
             Err(error) => return Look::Unknown(error.to_string()),
         }
         // Read before the check, so that what changes in between is looked at again.
-        let told = match within(catalog::fingerprint(database, &names)).await {
-            Ok(told) if self.known.as_ref() == Some(&told) => return Look::Same,
+        let told = match within(catalog::definition(database, &names, &plan.source)).await {
+            Ok(told) if self.known.as_ref() == Some(&told.text) => return Look::Same(told.source_by),
             Ok(told) => told,
             Err(error) => return Look::Unknown(error.to_string()),
         };
@@ -166,8 +189,8 @@ impl Watch {
             (State::Ok | State::Warning, Some(now)) => match difference(plan, now) {
                 Some(what) => Look::Ended(Found::Changed(format!("{what} changed"))),
                 None => {
-                    self.known = Some(told);
-                    Look::Same
+                    self.known = Some(told.text);
+                    Look::Same(told.source_by)
                 }
             },
             _ => Look::Unknown(report.waiting_for()),
@@ -216,7 +239,13 @@ mod tests {
     use super::*;
 
     fn plan(columns: &[(&str, Type)], replica_identity: ReplicaIdentity) -> Plan {
-        let column = |(name, ty): &(&str, Type)| Column { name: (*name).into(), ty: ty.clone(), not_null: false, collation_is_c: true };
+        let column = |(name, ty): &(&str, Type)| Column {
+            name: (*name).into(),
+            ty: ty.clone(),
+            not_null: false,
+            has_default: false,
+            collation_is_c: true,
+        };
         let table = Table {
             schema: "public".into(),
             name: "readings".into(),
@@ -249,11 +278,11 @@ mod tests {
         // The first question is the one that was given up.
         while let Some(question) = watch.questions.recv().await {
             if !question.is_closed() {
-                question.send(()).unwrap();
+                question.send(Some(7)).unwrap();
                 break;
             }
         }
-        timeout(patience, asks).await.unwrap().unwrap();
+        assert_eq!(timeout(patience, asks).await.unwrap().unwrap(), Some(7));
     }
 
     #[test]

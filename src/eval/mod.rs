@@ -30,7 +30,7 @@ use tokio::runtime::Handle;
 
 use crate::catalog::{Reading, Refused, Unsupported};
 use crate::change::Change;
-use crate::check::watch::watch;
+use crate::check::watch::Witness;
 use crate::check::{Fact, Report, State, plan_over, refused, tables};
 use crate::config::{self, Selection};
 use crate::decode::{self, Decoded, RecordDecoder};
@@ -117,8 +117,8 @@ pub async fn eval(files: &Files, out: &mut dyn Write, colour: bool, note: &mut d
         plan: Arc::clone(&plan),
         lookups: Rows::Given(given),
         policy: Policy::Boundaries,
-        // Nobody asks: the tables are those of the file.
-        witness: watch().0,
+        // The tables are those of the file.
+        witness: Witness::that_asked(None),
         shared: Handle::current(),
         metrics: Arc::new(LaneMetrics::new(metrics, "eval", "eval")),
     };

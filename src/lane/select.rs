@@ -2,7 +2,8 @@
 //!
 //! One batch at a time: all keys of a lookup are asked for together, once each. A row that fails becomes a dead letter, its neighbours go on.
 //! Postgres not answering is waited for, with one line in the log per outage: nothing is sent with invented NULLs. A record that contradicts its
-//! table, or fails, is given up only after Postgres said that the tables are still those the SELECT was checked against.
+//! table, or fails, is given up only after Postgres said that the tables are still those the SELECT was checked against; a delete whose old row may be made
+//! up counts only after it said that it is not.
 
 use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
@@ -21,6 +22,7 @@ use crate::check::watch::Witness;
 use crate::dead_letter::DeadLetter;
 use crate::decode;
 use crate::lane::judge::{Judged, Work};
+use crate::lane::old_row;
 use crate::lookup::{self, Found, Rows};
 use crate::metrics::LaneMetrics;
 use crate::progress::Boundary;
@@ -146,7 +148,7 @@ impl Select {
             Work::Select(_, change) => Some(&mut **change),
             _ => None,
         });
-        let rows = InFlightRows::of(changes);
+        let rows = self.rows_of(changes).await;
         let contradicts = |judged: &Judged| matches!(judged.work, Work::Park(_, decode::INCOMPLETE | decode::NULL_KEY, ..));
         let computed = self.join_and_evaluate(rows).await;
         let fails = |computed: &Computed| computed.unreadable.is_some() || computed.failed.is_some();
@@ -178,7 +180,27 @@ impl Select {
 
     /// The result rows of each change, in order. Takes the rows out of the changes.
     pub async fn compute<'a>(&self, changes: impl Iterator<Item = &'a mut Change>) -> Vec<Computed> {
-        self.join_and_evaluate(InFlightRows::of(changes)).await
+        let rows = self.rows_of(changes).await;
+        self.join_and_evaluate(rows).await
+    }
+
+    /// The rows that the changes take away and add. Takes them out of the changes.
+    async fn rows_of<'a>(&self, changes: impl Iterator<Item = &'a mut Change>) -> InFlightRows {
+        let mut changes: Vec<_> = changes.collect();
+        if changes.iter().any(|change| self.is_doubtful(change))
+            && let Some(defined_by) = self.witness.unchanged().await
+        {
+            for change in &mut changes {
+                if self.is_doubtful(change) && !old_row::is_certain(change, defined_by) {
+                    change.before = Some(Err(old_row::error()));
+                }
+            }
+        }
+        InFlightRows::of(changes.into_iter())
+    }
+
+    fn is_doubtful(&self, change: &Change) -> bool {
+        old_row::is_doubtful(change, &self.plan.source, &self.plan.source_columns)
     }
 
     async fn join_and_evaluate(&self, InFlightRows { mut before, mut after, mut computed }: InFlightRows) -> Vec<Computed> {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use highwater_sql::{Lookup, Type};
+use sqlx::Connection as _;
 
 use super::*;
 use crate::catalog::{self, test_server::Postgres};
@@ -120,19 +121,23 @@ async fn before_changes_are_followed_nothing_is_kept() {
 async fn a_load_during_which_its_key_changed_is_repeated() {
     let world = by_id().await;
     world.lookups.follow();
-    // The load waits for the lock, with its keys registered.
-    let lock = "BEGIN; LOCK TABLE l IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(0.6); UPDATE l SET name = 'new' WHERE id = 1; COMMIT";
-    let (postgres, url) = (Arc::clone(&world.postgres), world.url.clone());
-    let locked = tokio::task::spawn_blocking(move || postgres.psql(&url, lock));
-    tokio::time::sleep(Duration::from_millis(250)).await;
+    let beside = Database::new(&SecretUrl::new(world.url.as_str())).unwrap();
+    let mut writer = beside.connection().await.unwrap();
+    let mut transaction = writer.begin().await.unwrap();
+    sqlx::raw_sql("LOCK TABLE l IN ACCESS EXCLUSIVE MODE").execute(&mut *transaction).await.unwrap();
     let change = async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        // The load waits for the lock, with its keys registered.
+        let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'l'::regclass";
+        while sqlx::query_scalar::<_, i64>(waits).fetch_one(&mut *transaction).await.unwrap() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         world.lookups.remove(0, &world.key(&["1"]));
+        sqlx::raw_sql("UPDATE l SET name = 'new' WHERE id = 1").execute(&mut *transaction).await.unwrap();
+        transaction.commit().await.unwrap();
     };
     let (rows, ()) = tokio::join!(world.rows(&[&["1"], &["2"]]), change);
     assert_eq!(rows, ["new|0.25", "row 2|0.50"]);
     assert_eq!(world.counted(), (0, 2, 0, 0, 1));
-    locked.await.unwrap();
     assert_eq!(world.rows(&[&["1"], &["2"]]).await, ["new|0.25", "row 2|0.50"]);
     assert_eq!(world.counted(), (2, 2, 0, 0, 1), "what the second load read was kept");
 }

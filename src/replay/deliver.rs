@@ -4,7 +4,8 @@ use highwater_sql::RowError;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::pace::Pace;
-use super::{Arguments, Checked, Error, group};
+use super::{Arguments, Error, group};
+use crate::pipeline::checked::Checked;
 use crate::sink::webhook::{Payload, Place, Webhook, WebhookConfig};
 use crate::sink::{Batch, ResultRow, Selected, Sink as _};
 use crate::source::Record;

@@ -12,9 +12,10 @@ use super::deliver::{Delivery, until_interrupted};
 use super::judge::{Judge, Judged, Meaning};
 use super::progress::{Commits, DONE, Range};
 use super::topic::{self, Spans, Stretch};
-use super::{Arguments, Checked, Error, group};
+use super::{Arguments, Error, group};
 use crate::config::PipelineConfig;
 use crate::decode::RecordDecoder;
+use crate::pipeline::checked::Checked;
 use crate::progress::Mark;
 use crate::sink::webhook::WebhookConfig;
 use crate::sink::webhook::time::rfc3339;
@@ -52,7 +53,7 @@ struct Start {
 /// Replays a range.
 pub async fn replay(config: &PipelineConfig, section: &WebhookConfig, arguments: &Arguments, now_ms: i64) -> Result<(), Error> {
     let range = range(arguments, now_ms)?;
-    let checked = Checked::new(config).await?;
+    let checked = Checked::new(config).await.map_err(Error::Refused)?;
     let name = format!("{}/{}", config.name, arguments.sink);
     let group = group(&config.name, &arguments.sink);
     let log = KafkaLog::open(&config.source.kafka, &group, &checked.topic).map_err(Error::refused)?;
@@ -72,7 +73,7 @@ pub async fn replay(config: &PipelineConfig, section: &WebhookConfig, arguments:
     }
     let judge = Judge {
         decoder: RecordDecoder::new(&checked.plan.source_columns, &config.source.prefix),
-        select: checked.select(Policy::Events { snapshot: section.snapshot }, &arguments.sink)?,
+        select: checked.select(Policy::Events { snapshot: section.snapshot }, &arguments.sink),
         append_only: config.source.append_only,
         boundary: None,
         marks: start.marks,

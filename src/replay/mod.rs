@@ -29,19 +29,10 @@ mod topic;
 
 use std::fmt::Display;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use highwater_sql::Plan;
-use tokio::runtime::Handle;
 
-use crate::catalog::Database;
-use crate::check::{self, State, watch};
-use crate::config::{PipelineConfig, SinkConfig};
-use crate::lane::Select;
-use crate::lookup::{Lookups, Rows};
-use crate::metrics::{LaneMetrics, Metrics};
-use crate::sink::Policy;
+use crate::config::SinkConfig;
 use crate::{clock, config};
 
 pub use moment::Moment;
@@ -125,41 +116,6 @@ pub async fn replay(arguments: &Arguments) -> Result<bool, Error> {
         };
     }
     Ok(equal)
-}
-
-/// A pipeline whose check is fine, as its lanes would see it.
-struct Checked<'c> {
-    config: &'c PipelineConfig,
-    plan: Arc<Plan>,
-    topic: String,
-    metrics: Metrics,
-}
-
-impl<'c> Checked<'c> {
-    async fn new(config: &'c PipelineConfig) -> Result<Self, Error> {
-        let report = check::check(config).await;
-        let fine = report.facts.iter().all(|fact| fact.state <= State::Warning);
-        let Some(plan) = report.plan.filter(|_| fine) else {
-            return Err(Error::Refused("its check is not fine; see `highwater check`".to_owned()));
-        };
-        let topic = config.topic(&plan.source.schema, &plan.source.name);
-        Ok(Self { config, plan, topic, metrics: Metrics::new().map_err(Error::refused)? })
-    }
-
-    /// The lane's SELECT. Lookup rows are read from Postgres for each batch, as they are then.
-    fn select(&self, policy: Policy, sink: &str) -> Result<Select, Error> {
-        let database = Database::new(&self.config.source.postgres).map_err(Error::refused)?;
-        let lookups = Lookups::new(&self.config.name, &self.plan, database, &self.metrics);
-        Ok(Select {
-            plan: Arc::clone(&self.plan),
-            lookups: Rows::Live(Arc::new(lookups)),
-            policy,
-            // Nobody asks: what the check saw is what this run is over.
-            witness: watch::watch().0,
-            shared: Handle::current(),
-            metrics: Arc::new(LaneMetrics::new(self.metrics.clone(), &self.config.name, sink)),
-        })
-    }
 }
 
 /// The consumer group that holds how far a replay is; nobody is ever a member of it.

@@ -5,10 +5,11 @@
 
 use super::judge::{Judge, Meaning};
 use super::topic::{Spans, Stretch};
-use super::{Arguments, Checked, Error, Origin};
+use super::{Arguments, Error, Origin};
 use crate::config::PipelineConfig;
 use crate::decode::RecordDecoder;
 use crate::pipeline;
+use crate::pipeline::checked::Checked;
 use crate::sink::ranking::rebuild::{Difference, Served};
 use crate::sink::ranking::{Payload, Ranking, RankingConfig};
 use crate::sink::{Policy, Selected, Sink as _};
@@ -56,7 +57,7 @@ async fn compare(
     arguments: &Arguments,
     from_ms: Option<i64>,
 ) -> Result<Difference, Error> {
-    let checked = Checked::new(config).await?;
+    let checked = Checked::new(config).await.map_err(Error::Refused)?;
     let (ranking, _) = pipeline::ranking(config, &arguments.sink).await.map_err(Error::refused)?;
     let served = ranking.served(&section.key).await.map_err(Error::refused)?;
     let since_ms = ranking.since_ms(served.floor_ms, from_ms).map_err(Error::refused)?;
@@ -69,7 +70,7 @@ async fn compare(
     let spans = spans(&log, &served, since_ms).await?;
     let mut judge = Judge {
         decoder: RecordDecoder::new(&checked.plan.source_columns, &config.source.prefix),
-        select: checked.select(Policy::Boundaries, &arguments.sink)?,
+        select: checked.select(Policy::Boundaries, &arguments.sink),
         append_only: config.source.append_only,
         boundary: served.boundary.clone().filter(|boundary| boundary.arrived_ms >= since_ms),
         marks: Default::default(),

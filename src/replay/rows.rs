@@ -20,13 +20,14 @@ use tracing::{info, warn};
 
 use super::deliver::{Delivery, until_interrupted};
 use super::progress::{Commits, DONE, decode_key, encode_key};
-use super::{Arguments, Checked, Error, group};
+use super::{Arguments, Error, group};
 use crate::backoff::Backoff;
 use crate::catalog::{self, Database};
 use crate::change::{Change, Position, Snapshot};
 use crate::config::PipelineConfig;
 use crate::lane::Select;
 use crate::lookup::postgres::{key_type, quoted, text_of, value};
+use crate::pipeline::checked::Checked;
 use crate::sink::Policy;
 use crate::sink::webhook::WebhookConfig;
 use crate::source::topic::KafkaLog;
@@ -76,7 +77,7 @@ pub async fn replay(config: &PipelineConfig, section: &WebhookConfig, arguments:
             "--from and --to are about records, and a row of the table has no time of its own: leave them out to send every row that the SELECT lets through",
         ));
     }
-    let checked = Checked::new(config).await?;
+    let checked = Checked::new(config).await.map_err(Error::Refused)?;
     let name = format!("{}/{}", config.name, arguments.sink);
     let table = Table::new(&checked.plan)?;
     let database = Database::new(&config.source.postgres).map_err(Error::refused)?;
@@ -97,7 +98,7 @@ pub async fn replay(config: &PipelineConfig, section: &WebhookConfig, arguments:
         false => Some(Commits::open(&config.source.kafka, &group, &checked.topic)?),
     };
     let mut run = Run {
-        select: checked.select(Policy::Events { snapshot: true }, &arguments.sink)?,
+        select: checked.select(Policy::Events { snapshot: true }, &arguments.sink),
         delivery: Delivery::new(&checked, section, arguments)?,
         total: total.filter(|_| last.is_none()),
         table,
@@ -357,7 +358,7 @@ mod tests {
     use super::*;
 
     fn column(name: &str, ty: Type) -> Column {
-        Column { name: name.to_owned(), ty, not_null: false, collation_is_c: true }
+        Column { name: name.to_owned(), ty, not_null: false, has_default: false, collation_is_c: true }
     }
 
     fn table() -> Table {

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
-use super::{Trial, seeds};
+use sqlx::{AssertSqlSafe, Executor as _};
+
+use super::{Trial, caught_up, seeds};
 use crate::bad_input::{Bad, bad_records, last_changes};
 use crate::support::{eventually, kafka, scenario, seconds};
 
@@ -52,4 +54,65 @@ async fn one_record_of_a_hundred_is_bad() {
         }
         trial.finish().await;
     }
+}
+
+/// Updates and deletes come without their old rows for some seconds. They are held back until the table is as it was, then parked, each with its reason;
+/// everything else arrives, and the ranking is exact again when what they were about has left the window.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+#[ignore = "needs the test stack: ./test_pipeline.sh --faults"]
+async fn the_replica_identity_changes_under_load() {
+    for seed in seeds() {
+        let mut trial = Trial::begin("replica identity", seed, scenario::engagement(&format!("blind{seed}")), 2).await;
+        let source = trial.stage.scenario.source.clone();
+        let from = identity(&trial, "DEFAULT").await;
+        trial.pause(2_000, 5_000).await;
+        let to = identity(&trial, "FULL").await;
+        trial.heal();
+        let blind = format!("seq > {from} AND seq <= {to}");
+        // An update of the key is a delete, which is blind, and an insert.
+        let database = trial.stage.database.clone();
+        let lost = format!("SELECT count(*) FROM ledger_{source} WHERE {blind} AND op <> 'INSERT'");
+        let lost: usize = database.value(&lost).await.parse().unwrap();
+        database
+            .run(&format!(
+                "UPDATE ledger_{source} SET op = 'INSERT', prior = NULL WHERE {blind} AND op = 'UPDATE' AND (prior).id <> (later).id;
+                 DELETE FROM ledger_{source} WHERE {blind} AND op <> 'INSERT'"
+            ))
+            .await;
+        assert!(lost > 20, "{lost} blind changes");
+        for sink in ["ranking", "webhook"] {
+            let letters = trial.stage.dead_letters(sink, lost).await;
+            assert_eq!(letters.len(), lost, "{sink}");
+            for letter in letters.values() {
+                let header = |name: &str| letter.headers.get(name).map_or("", String::as_str);
+                let told = (header("highwater-error-class"), header("highwater-error-message"));
+                assert!(["incomplete", "row"].contains(&told.0) && told.1.contains("REPLICA IDENTITY"), "{sink}: {told:?}");
+            }
+        }
+        trial.note(&format!("{lost} blind changes are parked"));
+        // Rows are dated up to 5 s ahead.
+        tokio::time::sleep(seconds(38)).await;
+        caught_up(&trial.stage).await;
+        trial.finish().await;
+    }
+}
+
+/// Changes the replica identity between two commits: the last place in the ledger that was written before.
+async fn identity(trial: &Trial, identity: &str) -> i64 {
+    let source = &trial.stage.scenario.source;
+    let alter = format!(
+        "BEGIN; ALTER TABLE {source} REPLICA IDENTITY {identity};
+         CREATE TABLE IF NOT EXISTS identity_{source} (seq bigint); INSERT INTO identity_{source} SELECT max(seq) FROM ledger_{source}; COMMIT"
+    );
+    eventually("the replica identity is another one", seconds(30), async || {
+        // A deadlock with a writer may end it.
+        let mut connection = trial.stage.database.pool.acquire().await.map_err(|error| error.to_string())?;
+        let altered = connection.execute(sqlx::raw_sql(AssertSqlSafe(alter.as_str()))).await;
+        if altered.is_err() {
+            connection.execute("ROLLBACK").await.map_err(|error| error.to_string())?;
+        }
+        altered.map(drop).map_err(|error| error.to_string())
+    })
+    .await;
+    trial.stage.database.value(&format!("SELECT max(seq) FROM identity_{source}")).await.parse().unwrap()
 }

@@ -214,6 +214,7 @@ impl Stage {
     pub async fn assert_expiry(&self, load: Load) {
         let Some(sink) = &self.scenario.ranking else { return };
         self.write_all(Load { changes: 200, seed: load.seed + 100, ..load }).await;
+        self.wait_sent().await;
         self.assert_ranking().await;
         let ranking = Ranking::open(&self.stack.redis, sink).await;
         let (mut floor_ms, mut steps, mut members) = (0, 0, usize::MAX);

@@ -249,7 +249,7 @@ pub fn type_of(sql_type: &str) -> Type {
 }
 
 pub fn column(name: &str, ty: Type) -> Column {
-    Column { name: name.into(), ty, not_null: false, collation_is_c: true }
+    Column { name: name.into(), ty, not_null: false, has_default: false, collation_is_c: true }
 }
 
 pub fn table(schema: &str, name: &str, columns: Vec<Column>, unique_keys: &[&[&str]]) -> Table {

@@ -206,7 +206,7 @@ const CASES: &[(&str, &str, &str, &str)] = &[
 const SOURCE: &str = r#"{"name":"p","schema":"public","table":"t","snapshot":null,"sequence":"[\"1\",\"2\"]","ts_us":3,"lsn":2,"txId":4}"#;
 
 fn column(name: &str, ty: &str) -> Column {
-    Column { name: name.into(), ty: type_of(ty), not_null: false, collation_is_c: true }
+    Column { name: name.into(), ty: type_of(ty), not_null: false, has_default: false, collation_is_c: true }
 }
 
 fn record(schema: &str, value: &str, schema_last: bool) -> String {

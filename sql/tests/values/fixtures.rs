@@ -68,7 +68,13 @@ pub fn capture(name: &str) -> Vec<Record> {
 }
 
 pub fn columns(of: &[(&str, &str)]) -> Vec<Column> {
-    let column = |(name, ty): &(&str, &str)| Column { name: (*name).into(), ty: type_of(ty), not_null: false, collation_is_c: true };
+    let column = |(name, ty): &(&str, &str)| Column {
+        name: (*name).into(),
+        ty: type_of(ty),
+        not_null: false,
+        has_default: false,
+        collation_is_c: true,
+    };
     of.iter().map(column).collect()
 }
 

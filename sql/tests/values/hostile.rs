@@ -41,7 +41,7 @@ const TYPES: &[&str] = &[
 ];
 
 fn column(name: &str, ty: &str) -> Column {
-    Column { name: name.into(), ty: type_of(ty), not_null: false, collation_is_c: true }
+    Column { name: name.into(), ty: type_of(ty), not_null: false, has_default: false, collation_is_c: true }
 }
 
 /// Columns of the captures' tables, with types that often contradict them.

@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     fn column(name: &str, ty: Type, not_null: bool) -> Column {
-        Column { name: name.into(), ty, not_null, collation_is_c: true }
+        Column { name: name.into(), ty, not_null, has_default: false, collation_is_c: true }
     }
 
     /// A table with the primary key `id` and the unique, nullable `code`, joined by either.

@@ -9,8 +9,13 @@ const SQL: &str = "SELECT o.id, o.customer, o.amount, o.amount::numeric(9,2) AS 
     FROM orders o LEFT JOIN customers c ON c.id = o.customer";
 
 fn table(name: &str, columns: &[(&str, Type)]) -> Table {
-    let column =
-        |(name, ty): &(&str, Type)| Column { name: (*name).to_owned(), ty: ty.clone(), not_null: *name == "id", collation_is_c: true };
+    let column = |(name, ty): &(&str, Type)| Column {
+        name: (*name).to_owned(),
+        ty: ty.clone(),
+        not_null: *name == "id",
+        has_default: false,
+        collation_is_c: true,
+    };
     Table {
         schema: "public".to_owned(),
         name: name.to_owned(),
