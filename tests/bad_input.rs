@@ -38,7 +38,9 @@ async fn every_bad_record_is_parked_with_its_reason_and_the_rest_is_exact() {
     // WHEN records that no Debezium writes stand in every partition
     let topic = stage.scenario.topic();
     let mut produced = BTreeMap::new();
-    for (partition, last) in last_changes(&stage.stack.kafka, &topic) {
+    let last_changes = last_changes(&stage.stack.kafka, &topic);
+    assert_eq!(last_changes.len(), 4, "a partition has no change");
+    for (partition, last) in last_changes {
         for (n, bad) in bad_records(&last).into_iter().enumerate() {
             let at = kafka::produce(&stage.stack.kafka, &topic, partition, bad.key.as_deref(), Some(&bad.value)).await;
             assert!(produced.insert(at, bad).is_none(), "record {n}");
@@ -121,7 +123,7 @@ fn dead_letters(stage: &Stage, command: &[&str], more: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The last streamed change of every partition: the bad ones stand at its position, where only their keys are new.
+/// The last streamed change of every partition that has one: the bad ones stand at its position, where only their keys are new.
 pub fn last_changes(servers: &str, topic: &str) -> BTreeMap<i32, Value> {
     let mut last = BTreeMap::new();
     for record in kafka::records(servers, topic) {
@@ -131,7 +133,6 @@ pub fn last_changes(servers: &str, topic: &str) -> BTreeMap<i32, Value> {
             last.insert(record.partition, value);
         }
     }
-    assert_eq!(last.len(), 4, "a partition has no change");
     last
 }
 
