@@ -211,6 +211,7 @@ faults() { # NAME...
     faults_job "$queue-alone" "$(stack_of_job $((job + 1)))" 8>&- | tee -a "$log" &
   done
   wait
+  ((SHARE == 1)) || export HIGHWATER_TEST_POLL_MS=50
   for ((job = 0; job < JOBS * SHARE; job++)); do
     faults_job "$queue-shared" "$(stack_of_job $((job % JOBS + 1)))" 8>&- | tee -a "$log" &
   done

@@ -38,6 +38,10 @@ impl Connector {
         let shipped = std::fs::read_to_string(root().join(format!("connectors/{SHIPPED}.json"))).unwrap();
         let mut all: Map<String, Value> = serde_json::from_str(&shipped).unwrap();
         let tables: Vec<_> = tables.iter().map(|table| format!("public.{table}")).collect();
+        // Where many connectors share the worker, each looks less often for what it has to send.
+        if let Ok(interval) = std::env::var("HIGHWATER_TEST_POLL_MS") {
+            all.insert("poll.interval.ms".to_owned(), Value::from(interval));
+        }
         let own = [("topic.prefix", name), ("slot.name", name), ("publication.name", name), ("table.include.list", &tables.join(","))];
         for (key, value) in own.iter().chain(settings) {
             all.insert((*key).to_owned(), Value::from(*value));
