@@ -16,7 +16,7 @@ use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tracing::debug;
 
-use super::ledger::{Ledger, Said};
+use super::ledger::{Counts, Ledger, Said};
 use crate::config::{PipelineConfig, SinkConfig};
 use crate::metrics::Metrics;
 
@@ -158,6 +158,9 @@ impl Following {
         let next = followed.next.entry(message.partition()).or_default();
         if message.offset() < *next {
             // Deleted and made anew: what it said is gone.
+            for class in followed.ledger.counts().into_keys() {
+                show(&self.metrics, [&self.pipeline, &followed.sink, &class], &Counts::default());
+            }
             followed.ledger = Ledger::outstanding(RECORDS_MAX);
         }
         *next = message.offset() + 1;
@@ -167,18 +170,21 @@ impl Following {
     }
 
     fn show(&mut self) {
-        let Metrics { dead_letters_outstanding, dead_letters_oldest, .. } = &self.metrics;
         for followed in self.followed.iter_mut().filter(|followed| followed.changed) {
             for (class, counts) in followed.ledger.counts() {
-                let labels = [self.pipeline.as_str(), followed.sink.as_str(), &*class];
-                dead_letters_outstanding.with_label_values(&labels).set(i64::try_from(counts.outstanding).unwrap_or(i64::MAX));
-                match counts.oldest_ms {
-                    Some(oldest_ms) => dead_letters_oldest.with_label_values(&labels).set(oldest_ms.div_euclid(1000)),
-                    // An error says that there was none.
-                    None => drop(dead_letters_oldest.remove_label_values(&labels)),
-                }
+                show(&self.metrics, [&self.pipeline, &followed.sink, &class], &counts);
             }
             followed.changed = false;
         }
+    }
+}
+
+/// Sets the gauges of one pipeline, sink and class.
+fn show(metrics: &Metrics, labels: [&str; 3], counts: &Counts) {
+    metrics.dead_letters_outstanding.with_label_values(&labels).set(i64::try_from(counts.outstanding).unwrap_or(i64::MAX));
+    match counts.oldest_ms {
+        Some(oldest_ms) => metrics.dead_letters_oldest.with_label_values(&labels).set(oldest_ms.div_euclid(1000)),
+        // An error says that there was none.
+        None => drop(metrics.dead_letters_oldest.remove_label_values(&labels)),
     }
 }
