@@ -127,8 +127,6 @@ async fn begin_on(cluster: &Postgres, name: &str, seed: u64, scenario: Scenario)
     ];
     let stack = Stack { postgres: url.clone(), ..Stack::running() };
     let stage = Stage::set_on(stack, scenario, &Extra::default(), &settings).await;
-    let pipeline = std::fs::read_to_string(&stage.pipeline).unwrap();
-    std::fs::write(&stage.pipeline, pipeline.replace("${DATABASE_URL}", &url)).unwrap();
     Trial::begin_on(name, seed, stage, 1).await
 }
 
