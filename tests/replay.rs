@@ -301,23 +301,28 @@ async fn a_dry_run_names_exactly_what_a_rebuild_would_change() {
     stage.strike().await;
 }
 
-/// GIVEN a ranking that is compared on a schedule; WHEN one member is damaged by one unit; THEN the metrics and one line of the log say so, and that it is gone after a replay.
+/// GIVEN a ranking that two engines compare on a schedule; WHEN one member is damaged by one unit; THEN the metrics of both and one line of the log say so, and that it is gone after a replay.
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 #[ignore = "needs the test stack: ./test_pipeline.sh"]
 async fn a_live_ranking_is_compared_with_sql_on_a_schedule() {
     let mut stage = Stage::set(scenario::engagement("schedule")).await;
     lengthen_window(&stage);
     edit(&stage, "ahead = \"30s\"\n", "ahead = \"30s\"\n[sink.verify]\nevery = \"1s\"\n");
-    stage.start_engines(1).await;
+    stage.start_engines(2).await;
     stage.write_all(LOAD).await;
+    stage.wait_sent().await;
     stage.assert_ranking().await;
-    let metric = async |name: &str| stage.engines[0].metric(&format!("highwater_verify_{name}"), &["sink=\"ranking\""]).await;
+    let metric_of =
+        async |engine: usize, name: &str| stage.engines[engine].metric(&format!("highwater_verify_{name}"), &["sink=\"ranking\""]).await;
+    let metric = async |name: &str| metric_of(0, name).await;
     let differing = async |count: f64| {
-        eventually(&format!("{count} members differ"), seconds(60), async || {
-            let (members, differ) = (metric("members").await, metric("members_differing").await);
-            if members > 5.0 && (differ - count).abs() < 0.5 { Ok(()) } else { Err(format!("{differ} of {members}")) }
-        })
-        .await;
+        for engine in 0..2 {
+            eventually(&format!("{count} members differ"), seconds(60), async || {
+                let (members, differ) = (metric_of(engine, "members").await, metric_of(engine, "members_differing").await);
+                if members > 5.0 && (differ - count).abs() < 0.5 { Ok(()) } else { Err(format!("{differ} of {members}")) }
+            })
+            .await;
+        }
     };
     differing(0.0).await;
     let since = metric("finished_timestamp_seconds").await;

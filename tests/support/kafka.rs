@@ -132,7 +132,7 @@ pub async fn wait_records(servers: &str, topic: &str, count: i64) {
         sum if sum >= count => Ok(()),
         sum => Err(format!("{sum} records")),
     };
-    eventually(&format!("{topic} holds {count} records"), seconds(60), holds).await;
+    eventually(&format!("{topic} holds {count} records"), seconds(180), holds).await;
 }
 
 /// Puts one record in; where it landed.
