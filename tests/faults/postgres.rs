@@ -83,7 +83,7 @@ async fn a_slot_is_dropped_and_rows_change_before_it_is_created_again() {
         let member = trial.stage.database.value(&format!("SELECT id::text FROM {content} WHERE slug = 's3'")).await;
         let insert = format!(
             "INSERT INTO {events} (content_id, event_type, duration_ms, event_ts)
-             SELECT '{member}', 'play', 123456, now() + n * interval '1 s' FROM generate_series(0, 25) n"
+             SELECT '{member}', 'play', 123456, now() + n * interval '1 s' FROM generate_series(-3, 22) n"
         );
         trial.stage.database.run(&insert).await;
         trial.stage.connector.set(&[("snapshot.mode", "no_data")]);
