@@ -110,6 +110,11 @@ fn unique(test: &str) -> String {
     format!("{test}_{}_{}", USED.fetch_add(1, Ordering::Relaxed), std::process::id())
 }
 
+/// Some rows of a table: about eight of its pages, however large it is.
+fn sample(table: &str) -> String {
+    format!("{table} TABLESAMPLE SYSTEM (least(100, 8 * 100 * 8192.0 / greatest(pg_relation_size('{table}'), 1)))")
+}
+
 /// Puts `new` where `old` stands as a whole word.
 fn replace_word(text: &str, old: &str, new: &str) -> String {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -133,7 +138,7 @@ pub fn engagement(test: &str) -> Scenario {
     let read = |file: &str| std::fs::read_to_string(root().join(file)).unwrap();
     let pipeline: toml::Table = read("pipelines/engagement.toml").parse().unwrap();
     let select = pipeline["select"]["sql"].as_str().unwrap();
-    let any = |n: u32| format!("(SELECT id FROM {events} ORDER BY random() LIMIT {n} FOR UPDATE SKIP LOCKED)");
+    let any = |n: u32| format!("(SELECT id FROM {} ORDER BY random() LIMIT {n} FOR UPDATE SKIP LOCKED)", sample(&events));
     let item = format!("(SELECT id FROM {content} WHERE random() < 2 ORDER BY random() + 0 * e.n LIMIT 1)");
     let length = "(ARRAY[NULL, 0, 1, 7, 333, 1000, 8000, 59999, 123456])[1 + floor(random() * 9)]::int";
     let moment = "now() + make_interval(secs => random() * 45 - 40)";
@@ -211,7 +216,7 @@ pub fn engagement(test: &str) -> Scenario {
 fn sales(test: &str) -> Scenario {
     let name = unique(test);
     let (sales, prices) = (format!("sales_{name}"), format!("prices_{name}"));
-    let any = |n: u32| format!("(SELECT shop, receipt FROM {sales} ORDER BY random() LIMIT {n} FOR UPDATE SKIP LOCKED)");
+    let any = |n: u32| format!("(SELECT shop, receipt FROM {} ORDER BY random() LIMIT {n} FOR UPDATE SKIP LOCKED)", sample(&sales));
     let region = "(ARRAY['north', 'south', 'Östen', NULL])[1 + floor(random() * 4)]";
     let quantity = "(ARRAY[NULL, 0, -1, 1, 2.5, 3.333, 1000.001, 99999.999])[1 + floor(random() * 8)]::numeric";
     let moment = "(now() AT TIME ZONE 'UTC') + make_interval(secs => random() * 45 - 40)";
@@ -333,7 +338,7 @@ pub fn pages(test: &str) -> Scenario {
         'agent', (ARRAY[NULL, 'Mozilla', 'GoogleBOT/2', ''])[1 + floor(random() * 4 + 0 * e.n)],
         'user', (ARRAY['null', '{\"id\": \"u1\", \"plan\": \"team\"}', '{\"id\": 7}', '[1]', '\"x\"'])[1 + floor(random() * 5 + 0 * e.n)]::jsonb,
         'tags', (ARRAY['[]', '[\"new\", \"mobile\"]', '[\"mobile\"]', '[null, {\"a\": 1}]', '[1.50]'])[1 + floor(random() * 5 + 0 * e.n)]::jsonb)))";
-    let any = |n: u32| format!("(SELECT id FROM {events} ORDER BY random() LIMIT {n} FOR UPDATE SKIP LOCKED)");
+    let any = |n: u32| format!("(SELECT id FROM {} ORDER BY random() LIMIT {n} FOR UPDATE SKIP LOCKED)", sample(&events));
     let moment = "now() + make_interval(secs => random() * 45 - 40)";
     let insert =
         |count: u32| format!("INSERT INTO {events} (at, payload) SELECT {moment}, {payload} FROM generate_series(1, {count}) AS e (n)");
@@ -371,7 +376,7 @@ pub fn payments(test: &str) -> Scenario {
     let name = unique(test);
     let (payments, accounts, regions) = (format!("payments_{name}"), format!("accounts_{name}"), format!("regions_{name}"));
     let (select, schema) = example("payments", &[("payments", &payments), ("accounts", &accounts), ("regions", &regions)]);
-    let any = |n: u32| format!("(SELECT id FROM {payments} ORDER BY random() LIMIT {n} FOR UPDATE SKIP LOCKED)");
+    let any = |n: u32| format!("(SELECT id FROM {} ORDER BY random() LIMIT {n} FOR UPDATE SKIP LOCKED)", sample(&payments));
     let account = format!("(SELECT id FROM {accounts} ORDER BY random() + 0 * e.n LIMIT 1)");
     let amount = "(ARRAY[0, 0.01, -5, 12.5, 99.99, 1000, 123456789.01])[1 + floor(random() * 7)]::numeric";
     let moment = "now() + make_interval(secs => random() * 45 - 40)";
