@@ -10,6 +10,8 @@ mod connector;
 
 mod kafka;
 
+mod origin;
+
 mod redis;
 
 mod report;

@@ -8,7 +8,7 @@
 //!
 //! A database that was restored from an older copy writes its WAL anew from there. A connector that keeps its offsets skips all of it until it is past
 //! them, so that no record ever tells. Postgres does: its WAL ends before what was read from it. That it ended there is not seen any more once it
-//! has grown past that; another cluster is known by its system identifier as long as the process lives.
+//! has grown past that; another cluster is known by its system identifier. Both are kept for the engines to come, see [`origin`](super::origin).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,8 +18,9 @@ use highwater_sql::catalog::Table;
 use highwater_sql::{Lookup, Plan};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
+use super::origin::{Kept, Origin};
 use super::{State, check_tables};
 use crate::catalog::session::within;
 use crate::catalog::{self, Database, Wal};
@@ -58,8 +59,10 @@ pub struct Watch {
     read_lsn: Arc<AtomicU64>,
     /// What Postgres told when nothing had changed.
     known: Option<String>,
-    /// The cluster's system identifier.
-    cluster: Option<i64>,
+    /// What is known of the database.
+    origin: Origin,
+    /// Where that is kept; none until Kafka has told what is.
+    kept: Option<Kept>,
 }
 
 /// Why the lanes cannot go on as they are.
@@ -84,7 +87,7 @@ pub fn watch() -> (Witness, Watch) {
     let read_lsn = Arc::new(AtomicU64::new(0));
     (
         Witness { questions: Questions::Asked(asks), read_lsn: Arc::clone(&read_lsn) },
-        Watch { questions, read_lsn, known: None, cluster: None },
+        Watch { questions, read_lsn, known: None, origin: Origin::default(), kept: None },
     )
 }
 
@@ -140,8 +143,17 @@ impl Watch {
             }
             asked.retain(|question| !question.is_closed());
             match self.look(config, plan, &database).await {
-                Look::Ended(ended) => break ended,
+                Look::Ended(ended) => {
+                    if let Found::WentBack(what) = &ended {
+                        self.origin.went_back = Some(what.clone());
+                        self.keep(config).await;
+                    }
+                    break ended;
+                }
                 Look::Same(answer) => {
+                    if asked.is_empty() {
+                        self.keep(config).await;
+                    }
                     if std::mem::take(&mut silent) {
                         info!(pipeline = config.name, "postgres says again whether the tables changed");
                     }
@@ -162,6 +174,7 @@ impl Watch {
 
     async fn look(&mut self, config: &PipelineConfig, plan: &Plan, database: &Database) -> Look {
         let Ok(names) = highwater_sql::parse::tables(&config.select.sql) else { return Look::Same(None) };
+        self.open(config, plan).await;
         // Before the server is asked: its WAL only grows.
         let read_lsn = self.read_lsn.load(Ordering::Relaxed);
         match within(catalog::wal(database)).await {
@@ -197,9 +210,32 @@ impl Watch {
         }
     }
 
-    /// What shows that the database is another one than was read up to `read_lsn`. A standby may lag: its position says nothing.
+    /// Finds out what earlier engines kept. While Kafka does not tell, no lane reads.
+    async fn open(&mut self, config: &PipelineConfig, plan: &Plan) {
+        if self.kept.is_none() {
+            match Kept::open(config, &config.topic(&plan.source.schema, &plan.source.name)).await {
+                Ok((kept, origin)) => (self.kept, self.origin) = (Some(kept), origin),
+                Err(error) => debug!(pipeline = config.name, %error, "what is known of the database cannot be read"),
+            }
+        }
+    }
+
+    /// For engines to come.
+    async fn keep(&self, config: &PipelineConfig) {
+        if let Some(kept) = &self.kept
+            && let Err(error) = kept.put(&self.origin).await
+        {
+            debug!(pipeline = config.name, %error, "what is known of the database cannot be kept");
+        }
+    }
+
+    /// What shows that the database is another one than was read up to `read_lsn`, or showed it to an engine before. A standby may lag: its position says
+    /// nothing.
     fn went_back(&mut self, read_lsn: u64, wal: &Wal) -> Option<String> {
-        if let Some(was) = self.cluster.replace(wal.cluster).filter(|was| *was != wal.cluster) {
+        if let Some(found) = self.origin.went_back.take() {
+            return Some(found);
+        }
+        if let Some(was) = self.origin.cluster.replace(wal.cluster).filter(|was| *was != wal.cluster) {
             return Some(format!("it is another cluster, {} and not {was}: its LSNs are others", wal.cluster));
         }
         let end = wal.end_lsn.filter(|end| *end < read_lsn)?;

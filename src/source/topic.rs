@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -48,6 +48,20 @@ impl KafkaLog {
             Ok(answer) => answer,
             Err(_) => Err(Error::Kafka(KafkaError::Canceled)),
         }
+    }
+}
+
+impl KafkaLog {
+    /// Commits an offset with its metadata, for a group that nobody joins.
+    pub async fn commit(&self, partition: i32, next: i64, metadata: String) -> Result<(), Error> {
+        self.ask(move |client, topic| {
+            let mut list = TopicPartitionList::new();
+            let mut element = list.add_partition(topic, partition);
+            element.set_offset(Offset::Offset(next))?;
+            element.set_metadata(&metadata);
+            Ok(client.commit(&list, CommitMode::Sync)?)
+        })
+        .await
     }
 }
 

@@ -137,7 +137,7 @@ fn load(seed: u64) -> Load {
 /// The database is another one now: the engine must notice and name the remedy, which is then followed.
 async fn goes_on_elsewhere(trial: &mut Trial) {
     trial.stage.write_all(load(trial.seed + 2)).await;
-    // THEN the engine stops, however often it is started
+    // THEN the engine stops, however often it is started and however far the WAL has grown
     for _ in 0..2 {
         let status = trial.stage.engines[0].ended(seconds(60)).await;
         let log = trial.stage.engines[0].log();
@@ -147,6 +147,10 @@ async fn goes_on_elsewhere(trial: &mut Trial) {
                 && log.contains("delete the connector with its stored offsets"),
             "{log}"
         );
+        for _ in 0..3 {
+            trial.stage.database.run("SELECT pg_switch_wal()").await;
+            trial.stage.write_all(Load { changes: 10, ..load(trial.seed + 3) }).await;
+        }
         trial.stage.engines[0].restart();
     }
     // AND with the remedy everything is exact
