@@ -1,13 +1,13 @@
 //! Whether the tables still are what a plan was made for, and the database still the one whose changes were read.
 //!
-//! Postgres is asked again every [`READ_EVERY`], and at once when a record contradicts the plan or fails under it: a column that is gone, a value of
+//! Postgres is asked again every [`TABLES_EVERY`], and at once when a record contradicts the plan or fails under it: a column that is gone, a value of
 //! another type, an old row that is missing, an overflow that another type would not have. What this promises: no record is given up while its
 //! table is another one than the plan's. The lane holds it back until Postgres has said, after the record was read, that nothing changed; if something
 //! did, the lanes end before it and start again with a new plan, or wait until the contradiction is mended. A change that was taken back before Postgres was
 //! asked is not seen: records of the time between are given up.
 //!
 //! A database that was restored from an older copy writes its WAL anew from there. A connector that keeps its offsets skips all of it until it is past
-//! them, so that no record ever tells. Postgres does: its WAL ends before what was read from it. That it ended there is not seen any more once it
+//! them, so that no record ever tells. Postgres does: its WAL ends before what was read from it, which is asked every [`WAL_EVERY`]. That it ended there is not seen any more once it
 //! has grown past that; another cluster is known by its system identifier. Both are kept for the engines to come, see [`origin`](super::origin).
 
 use std::sync::Arc;
@@ -26,10 +26,10 @@ use crate::catalog::session::within;
 use crate::catalog::{self, Database, Wal};
 use crate::config::PipelineConfig;
 
-/// How often Postgres is asked when no lane asks.
-const READ_EVERY: Duration = Duration::from_secs(10);
-/// How soon it is asked for the first time: a restored database may soon have written past the place where it was read.
-const FIRST_READ: Duration = Duration::from_secs(1);
+/// How often Postgres is asked for its tables when no lane asks.
+const TABLES_EVERY: Duration = Duration::from_secs(10);
+/// How often it is asked where its WAL ends: a restored database may soon have written past the place where it was read.
+const WAL_EVERY: Duration = Duration::from_secs(1);
 /// How soon it is asked again when it does not answer and a lane waits.
 const RETRY_EVERY: Duration = Duration::from_millis(250);
 /// Questions that wait for the same answer; one lane has one at a time.
@@ -127,10 +127,9 @@ impl Watch {
             Err(error) => return Found::Changed(error.to_string()),
         };
         let (mut asked, mut silent) = (Vec::new(), false);
-        let mut wait = FIRST_READ;
+        let (mut next, mut told): (Instant, Option<Instant>) = (Instant::now(), None);
         let ended = loop {
-            let until = Instant::now() + if asked.is_empty() { wait } else { RETRY_EVERY };
-            wait = READ_EVERY;
+            let until = if asked.is_empty() { next } else { Instant::now() + RETRY_EVERY };
             match timeout_at(until, self.questions.recv()).await {
                 Ok(Some(question)) => asked.push(question),
                 // No lane is left to ask: their end is what ends this too.
@@ -142,7 +141,9 @@ impl Watch {
                 asked.push(question);
             }
             asked.retain(|question| !question.is_closed());
-            match self.look(config, plan, &database).await {
+            next = Instant::now() + WAL_EVERY;
+            let due = told.is_none_or(|told| told.elapsed() >= TABLES_EVERY);
+            match self.look(config, plan, &database, due || !asked.is_empty()).await {
                 Look::Ended(ended) => {
                     if let Found::WentBack(what) = &ended {
                         self.origin.went_back = Some(what.clone());
@@ -151,7 +152,8 @@ impl Watch {
                     break ended;
                 }
                 Look::Same(answer) => {
-                    if asked.is_empty() {
+                    if due {
+                        told = Some(Instant::now());
                         self.keep(config).await;
                     }
                     if std::mem::take(&mut silent) {
@@ -172,7 +174,7 @@ impl Watch {
         ended
     }
 
-    async fn look(&mut self, config: &PipelineConfig, plan: &Plan, database: &Database) -> Look {
+    async fn look(&mut self, config: &PipelineConfig, plan: &Plan, database: &Database, at_tables: bool) -> Look {
         let Ok(names) = highwater_sql::parse::tables(&config.select.sql) else { return Look::Same(None) };
         self.open(config, plan).await;
         // Before the server is asked: its WAL only grows.
@@ -186,6 +188,9 @@ impl Watch {
             // A role that may not ask goes without.
             Err(catalog::Error::Refused(_)) => {}
             Err(error) => return Look::Unknown(error.to_string()),
+        }
+        if !at_tables {
+            return Look::Same(None);
         }
         // Read before the check, so that what changes in between is looked at again.
         let told = match within(catalog::definition(database, &names, &plan.source)).await {
