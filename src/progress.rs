@@ -165,12 +165,12 @@ impl Mark {
             return Verdict::Count;
         }
         let (pair, name) = (change.position.pair(), name_of(change));
-        let null_first = change.position.first.is_none();
+        let null_first = change.position.first.is_none() && holds(Protection::NullFirst);
         let at = Some(pair).cmp(&self.pair);
         let later = change.commit_us > self.commit_us;
         let mut anew = null_first && !self.null_first;
         if at.is_lt() || at.is_eq() && self.seen.contains(&name) {
-            anew = null_first && later && holds(Protection::NullFirst);
+            anew = null_first && later;
             if !anew {
                 return if at.is_lt() && later { Verdict::WentBack } else { Verdict::Duplicate };
             }

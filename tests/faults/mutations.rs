@@ -91,7 +91,7 @@ const SIMULATION: &str = "sink::ranking::tests::attack::readers_see_the_truth_wh
 
 mutations_in_small! {
     without_the_mark: "mark", CAPTURES, "captures::records_sent_again_after_a_kill_count_once";
-    without_null_first: "null_first", CAPTURES, "captures::the_second_life_of_a_connector_on_an_empty_table_counts_and_warns";
+    without_null_first: "null_first", UNIT, "progress::tests::a_connector_that_began_anew_counts_from_a_new_mark";
     without_the_token_that_travels: "token", UNIT, SIMULATION;
     without_the_identity_of_a_run: "run_identity", UNIT, SIMULATION;
     without_the_run_id_of_redis: "run_id", UNIT, SIMULATION;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval_at, sleep};
+use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::config::{Layout, VerifyConfig};
@@ -20,8 +20,8 @@ use crate::metrics::LaneMetrics;
 
 /// Members that a log line names.
 const NAMED_MAX: usize = 5;
-/// How long to wait for another engine's comparison.
-const TURN_WAIT: Duration = Duration::from_secs(2);
+/// How soon to ask again whether another engine's comparison is over.
+const TURN_WAIT: Duration = Duration::from_millis(250);
 
 /// One ranking, compared on a schedule.
 pub struct Schedule {
@@ -59,11 +59,10 @@ impl Schedule {
 
     async fn compare_for_ever(&self) {
         let every = self.verify.every.get();
-        let mut ticks = interval_at(tokio::time::Instant::now() + every, every);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut said = Said::default();
         loop {
-            ticks.tick().await;
+            // Between two of its own, so that other engines have their turn however long one takes.
+            sleep(every).await;
             match self.compare_in_turn().await {
                 Ok(found) => self.tell(&found, &mut said),
                 // Before the first epoch, or while an edited pipeline's is being built.
