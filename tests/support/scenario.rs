@@ -111,7 +111,7 @@ fn unique(test: &str) -> String {
 }
 
 /// Some rows of a table: about eight of its pages, however large it is.
-fn sample(table: &str) -> String {
+pub fn sample(table: &str) -> String {
     format!("{table} TABLESAMPLE SYSTEM (least(100, 8 * 100 * 8192.0 / greatest(pg_relation_size('{table}'), 1)))")
 }
 
