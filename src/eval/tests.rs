@@ -231,6 +231,8 @@ async fn a_schema_file_says_what_postgres_says_after_running_it() {
         let mut ours = ours;
         ours.unique_keys.sort();
         theirs.unique_keys.sort();
+        // Only a lane that can ask Postgres needs to know them.
+        theirs.columns.iter_mut().for_each(|column| column.has_default = false);
         assert_eq!(ours, *theirs);
     }
     let left_out: Vec<_> = schema.unsupported.iter().map(|(table, column, _)| (table, column)).collect();
