@@ -57,10 +57,7 @@ pub async fn replay(config: &PipelineConfig, section: &WebhookConfig, arguments:
     let name = format!("{}/{}", config.name, arguments.sink);
     let group = group(&config.name, &arguments.sink);
     let log = KafkaLog::open(&config.source.kafka, &group, &checked.topic).map_err(Error::refused)?;
-    let commits = match arguments.dry_run {
-        true => None,
-        false => Some(Commits::open(&config.source.kafka, &group, &checked.topic)?),
-    };
+    let commits = (!arguments.dry_run).then(|| Commits(log.clone()));
     let start = start(&name, &log, range, arguments).await?;
     if let Some(commits) = &commits {
         let begin = |(partition, (from, _)): (&i32, &(i64, i64))| {

@@ -10,15 +10,10 @@
 //! | `rows\|<key>` | on one partition: the last delivered key, a JSON array of texts |
 //! | `done` | finished |
 
-use std::sync::Arc;
-
-use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::{Offset, TopicPartitionList};
 use tracing::warn;
 
-use super::Error;
 use crate::progress::Mark;
+use crate::source::topic::KafkaLog;
 
 /// Bytes of metadata beside a committed offset (the broker's `offset.metadata.max.bytes` is 4096).
 pub const METADATA_BYTES_MAX: usize = 4_000;
@@ -64,45 +59,17 @@ pub fn decode_key(metadata: &str) -> Option<Vec<String>> {
 }
 
 /// Commits for the group.
-pub struct Commits {
-    client: Arc<BaseConsumer>,
-    topic: String,
-}
+pub struct Commits(pub KafkaLog);
 
 impl Commits {
-    /// A client that never joins the group.
-    pub fn open(brokers: &str, group: &str, topic: &str) -> Result<Self, Error> {
-        let client = ClientConfig::new()
-            .set("bootstrap.servers", brokers)
-            .set("group.id", group)
-            .set("client.id", "highwater-replay")
-            .set("socket.timeout.ms", crate::source::SOCKET_TIMEOUT_MS)
-            .set("enable.auto.commit", "false")
-            .set("allow.auto.create.topics", "false")
-            .create::<BaseConsumer>()
-            .map_err(Error::refused)?;
-        Ok(Self { client: Arc::new(client), topic: topic.to_owned() })
-    }
-
-    /// Commits next offsets with their metadata, and waits for the broker. One that fails is told, and made up for by the next.
+    /// One that fails is told, and made up for by the next.
     pub async fn commit(&self, offsets: Vec<(i32, i64, String)>) -> bool {
-        let (client, topic) = (Arc::clone(&self.client), self.topic.clone());
-        let commit = move || {
-            let mut list = TopicPartitionList::new();
-            for (partition, next, metadata) in &offsets {
-                let mut element = list.add_partition(&topic, *partition);
-                element.set_offset(Offset::Offset(*next))?;
-                element.set_metadata(metadata);
-            }
-            client.commit(&list, CommitMode::Sync)
-        };
-        match tokio::task::spawn_blocking(commit).await {
-            Ok(Ok(())) => true,
-            Ok(Err(error)) => {
+        match self.0.commit(offsets).await {
+            Ok(()) => true,
+            Err(error) => {
                 warn!(%error, "how far the replay is could not be stored");
                 false
             }
-            Err(_) => false,
         }
     }
 }

@@ -93,10 +93,7 @@ pub async fn replay(config: &PipelineConfig, section: &WebhookConfig, arguments:
         (None, Some(total)) => println!("{name}: about {total} rows of {}", table.name),
         (None, None) => println!("{name}: the rows of {}", table.name),
     }
-    let commits = match arguments.dry_run {
-        true => None,
-        false => Some(Commits::open(&config.source.kafka, &group, &checked.topic)?),
-    };
+    let commits = (!arguments.dry_run).then(|| Commits(log.clone()));
     let mut run = Run {
         select: checked.select(Policy::Events { snapshot: true }, &arguments.sink),
         delivery: Delivery::new(&checked, section, arguments)?,

@@ -49,16 +49,16 @@ impl KafkaLog {
             Err(_) => Err(Error::Kafka(KafkaError::Canceled)),
         }
     }
-}
 
-impl KafkaLog {
-    /// Commits an offset with its metadata, for a group that nobody joins.
-    pub async fn commit(&self, partition: i32, next: i64, metadata: String) -> Result<(), Error> {
+    /// Commits next offsets with their metadata for a group that nobody joins, and waits for the broker.
+    pub async fn commit(&self, offsets: Vec<(i32, i64, String)>) -> Result<(), Error> {
         self.ask(move |client, topic| {
             let mut list = TopicPartitionList::new();
-            let mut element = list.add_partition(topic, partition);
-            element.set_offset(Offset::Offset(next))?;
-            element.set_metadata(&metadata);
+            for (partition, next, metadata) in &offsets {
+                let mut element = list.add_partition(topic, *partition);
+                element.set_offset(Offset::Offset(*next))?;
+                element.set_metadata(metadata);
+            }
             Ok(client.commit(&list, CommitMode::Sync)?)
         })
         .await
