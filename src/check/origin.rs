@@ -50,7 +50,7 @@ impl Kept {
     /// Keeps it.
     pub async fn put(&self, origin: &Origin) -> Result<(), Error> {
         let end = self.log.watermarks().await?.get(&PARTITION).map_or(0, |(_, end)| *end);
-        self.log.commit(PARTITION, end, encode(origin, &self.topic_id)).await
+        self.log.commit(vec![(PARTITION, end, encode(origin, &self.topic_id))]).await
     }
 }
 

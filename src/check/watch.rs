@@ -18,7 +18,7 @@ use highwater_sql::catalog::Table;
 use highwater_sql::{Lookup, Plan};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use super::origin::{Kept, Origin};
 use super::{State, check_tables};
@@ -35,7 +35,7 @@ const RETRY_EVERY: Duration = Duration::from_millis(250);
 /// Questions that wait for the same answer; one lane has one at a time.
 const QUESTIONS_MAX: usize = 256;
 
-/// What Postgres says when the tables did not change: the transaction that last defined the source table, see [`Definition::source_by`].
+/// What Postgres says when the tables did not change: the transaction that last defined the source table, see [`catalog::Definition::source_by`].
 type Answer = Option<u32>;
 
 /// The lanes' end: asks, and tells how far the WAL was read.
@@ -63,6 +63,8 @@ pub struct Watch {
     origin: Origin,
     /// Where that is kept; none until Kafka has told what is.
     kept: Option<Kept>,
+    /// It was said that Kafka does not tell or keep it.
+    unkept: bool,
 }
 
 /// Why the lanes cannot go on as they are.
@@ -87,7 +89,7 @@ pub fn watch() -> (Witness, Watch) {
     let read_lsn = Arc::new(AtomicU64::new(0));
     (
         Witness { questions: Questions::Asked(asks), read_lsn: Arc::clone(&read_lsn) },
-        Watch { questions, read_lsn, known: None, origin: Origin::default(), kept: None },
+        Watch { questions, read_lsn, known: None, origin: Origin::default(), kept: None, unkept: false },
     )
 }
 
@@ -146,7 +148,7 @@ impl Watch {
             match self.look(config, plan, &database, due || !asked.is_empty()).await {
                 Look::Ended(ended) => {
                     if let Found::WentBack(what) = &ended {
-                        self.origin.went_back = Some(what.clone());
+                        self.origin.went_back.get_or_insert_with(|| what.clone());
                         self.keep(config).await;
                     }
                     break ended;
@@ -219,26 +221,41 @@ impl Watch {
     async fn open(&mut self, config: &PipelineConfig, plan: &Plan) {
         if self.kept.is_none() {
             match Kept::open(config, &config.topic(&plan.source.schema, &plan.source.name)).await {
-                Ok((kept, origin)) => (self.kept, self.origin) = (Some(kept), origin),
-                Err(error) => debug!(pipeline = config.name, %error, "what is known of the database cannot be read"),
+                Ok((kept, origin)) => {
+                    self.kept = Some(kept);
+                    self.origin = Origin { cluster: origin.cluster.or(self.origin.cluster), went_back: origin.went_back };
+                }
+                Err(error) => self.say_unkept(config, &error),
             }
         }
     }
 
     /// For engines to come.
-    async fn keep(&self, config: &PipelineConfig) {
-        if let Some(kept) = &self.kept
-            && let Err(error) = kept.put(&self.origin).await
-        {
-            debug!(pipeline = config.name, %error, "what is known of the database cannot be kept");
+    async fn keep(&mut self, config: &PipelineConfig) {
+        let Some(kept) = &self.kept else { return };
+        match kept.put(&self.origin).await {
+            Ok(()) => self.unkept = false,
+            Err(error) => self.say_unkept(config, &error),
+        }
+    }
+
+    /// Once per outage, and each time when it is about a database that went back: the next engine will not know.
+    fn say_unkept(&mut self, config: &PipelineConfig, error: &crate::source::Error) {
+        if !std::mem::replace(&mut self.unkept, true) || self.origin.went_back.is_some() {
+            warn!(
+                pipeline = config.name,
+                %error,
+                "the group highwater.{}.origin cannot be read or written: an engine that starts after this one may not know that the database went back",
+                config.name
+            );
         }
     }
 
     /// What shows that the database is another one than was read up to `read_lsn`, or showed it to an engine before. A standby may lag: its position says
     /// nothing.
     fn went_back(&mut self, read_lsn: u64, wal: &Wal) -> Option<String> {
-        if let Some(found) = self.origin.went_back.take() {
-            return Some(found);
+        if let Some(found) = &self.origin.went_back {
+            return Some(format!("an engine noticed before that {found}"));
         }
         if let Some(was) = self.origin.cluster.replace(wal.cluster).filter(|was| *was != wal.cluster) {
             return Some(format!("it is another cluster, {} and not {was}: its LSNs are others", wal.cluster));
@@ -339,6 +356,19 @@ mod tests {
         assert_eq!(look(Some(0x1_0000_001f), 7).as_deref(), Some(said));
         let said = "it is another cluster, 8 and not 7: its LSNs are others";
         assert_eq!(look(Some(0x2_0000_0000), 8).as_deref(), Some(said), "however far its WAL is");
+    }
+
+    #[test]
+    fn what_an_engine_noticed_before_holds_however_far_the_wal_has_grown() {
+        let (witness, mut watch) = watch();
+        witness.read(0x10);
+        watch.origin = Origin { cluster: Some(7), went_back: Some("LSNs went back".to_owned()) };
+        for end in [0x20, 0x2_0000_0000] {
+            let found = watch.went_back(0x10, &Wal { end_lsn: Some(end), cluster: 7 });
+            assert_eq!(found.as_deref(), Some("an engine noticed before that LSNs went back"));
+        }
+        watch.origin = Origin { cluster: Some(7), went_back: None };
+        assert!(watch.went_back(0x10, &Wal { end_lsn: Some(0x20), cluster: 8 }).is_some(), "it is another cluster since");
     }
 
     #[tokio::test]
