@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use super::proxy::Proxy;
 use crate::support::redis_server::RedisServer;
+use crate::support::stack::lock_file;
 use crate::support::stage::Stage;
 
 /// The proxies; transparent at first.
@@ -57,6 +58,6 @@ impl Neighbours {
 
 /// A lock on an address where the broker tells its clients to come; none when another trial has it, which need not be listening there just now.
 fn free_place(advertised: &str) -> Option<File> {
-    let lock = File::create(std::env::temp_dir().join(format!("highwater-{advertised}.lock"))).unwrap();
+    let lock = lock_file(&format!("proxy-{advertised}"));
     lock.try_lock().ok().map(|()| lock)
 }

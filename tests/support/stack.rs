@@ -99,11 +99,16 @@ impl Stack {
     }
 }
 
+/// A file of the stack's own to lock.
+pub fn lock_file(name: &str) -> File {
+    File::create(root().join(".local").join(std::env::var("HIGHWATER_STACK").unwrap()).join(name)).unwrap()
+}
+
 /// Locked by every process that uses the stack, for as long as it lives.
 fn in_use() -> &'static File {
     static LOCK: OnceLock<File> = OnceLock::new();
     LOCK.get_or_init(|| {
-        let lock = File::create(root().join(".local").join(std::env::var("HIGHWATER_STACK").unwrap()).join("in-use")).unwrap();
+        let lock = lock_file("in-use");
         lock.lock_shared().unwrap();
         lock
     })
