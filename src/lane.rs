@@ -85,7 +85,10 @@ pub struct Lane<S: Sink> {
     filled: Filled<S::Payload>,
     call: Option<JoinHandle<Reply>>,
     call_started: Instant,
+    /// What was written since the last commit.
     settled: BTreeMap<i32, Progress>,
+    /// What was committed without waiting for the broker's answer.
+    committed: BTreeMap<i32, Progress>,
     /// Credits that the source gets back when reading starts again.
     owed: usize,
     outage: Option<Instant>,
@@ -116,6 +119,7 @@ impl<S: Sink> Lane<S> {
             call: None,
             call_started: Instant::now(),
             settled: BTreeMap::new(),
+            committed: BTreeMap::new(),
             owed: 0,
             outage: None,
             backoff: Backoff::new(Duration::from_millis(20), Duration::from_secs(5)),

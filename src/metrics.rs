@@ -213,14 +213,6 @@ impl LaneMetrics {
         self.ready.load(Ordering::Relaxed) && self.lag() <= lag_max
     }
 
-    /// These partitions are another's now.
-    pub fn clear_lag(&self, partitions: &[i32]) {
-        for partition in partitions {
-            // An error says that there was none.
-            drop(self.metrics.lag.remove_label_values(&self.labels_and(&partition.to_string())));
-        }
-    }
-
     /// Records between what was handed to the lane and the end, over its partitions, as of the last second.
     fn lag(&self) -> i64 {
         let families = self.metrics.lag.collect();

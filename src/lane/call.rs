@@ -158,6 +158,7 @@ impl<S: Sink> Lane<S> {
             self.parts.select.witness.read(progress.mark.read_lsn());
         }
         self.reading.boundary = resume.boundary;
+        self.committed.clear();
         self.settled = resume.partitions.clone();
         self.reading.partitions = resume.partitions;
         self.parts.metrics.set_ready(true);

@@ -34,11 +34,10 @@ impl<S: Sink> Lane<S> {
             }
             Some(Event::Revoked) => {
                 info!("partitions are taken away");
-                let revoked = self.reading.assigned.take().unwrap_or_default();
+                self.reading.assigned = None;
                 self.restart_at(Instant::now());
                 self.finish_call(RELEASE_WAIT).await?;
                 self.commit_settled().await;
-                self.parts.metrics.clear_lag(&revoked);
                 self.parts.source.release();
             }
             Some(Event::Failed(failure)) => return Err(stop(failure)),
@@ -78,13 +77,15 @@ impl<S: Sink> Lane<S> {
     pub(super) fn commit(&mut self) {
         if !self.settled.is_empty() && self.reading.assigned.is_some() {
             self.parts.source.commit(self.offsets(&self.settled));
-            self.settled.clear();
+            self.committed.append(&mut self.settled);
         }
     }
 
+    /// Commits what was written of every partition, the last time included: nobody waited for the answer then.
     async fn commit_settled(&mut self) {
-        let offsets = self.offsets(&self.settled);
-        self.settled.clear();
+        let mut last = std::mem::take(&mut self.committed);
+        last.append(&mut self.settled);
+        let offsets = self.offsets(&last);
         if offsets.is_empty() {
             return;
         }

@@ -11,7 +11,7 @@
 //!
 //! Callbacks run inside `poll`; they only take notes.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -227,6 +227,8 @@ struct Notes {
     rebalances: VecDeque<Rebalance>,
     closing: bool,
     down_since: Option<Instant>,
+    /// Partitions whose lag is shown.
+    shown: BTreeSet<i32>,
 }
 
 #[derive(Debug)]
@@ -243,6 +245,21 @@ struct Context {
 
 fn lock(notes: &Mutex<Notes>) -> std::sync::MutexGuard<'_, Notes> {
     notes.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Context {
+    /// The lag of these partitions, where it is known, and of no others: those are other engines'.
+    fn show_lag(&self, lags: BTreeMap<i32, i64>) {
+        let labels = |id: &i32| [self.settings.pipeline.clone(), self.settings.sink.clone(), id.to_string()];
+        for (id, lag) in lags.iter().filter(|(_, lag)| **lag >= 0) {
+            self.metrics.lag.with_label_values(&labels(id)).set(*lag);
+        }
+        let shown = std::mem::replace(&mut lock(&self.notes).shown, lags.into_keys().collect());
+        for id in shown.difference(&lock(&self.notes).shown) {
+            // An error says that there was none.
+            drop(self.metrics.lag.remove_label_values(&labels(id)));
+        }
+    }
 }
 
 impl ClientContext for Context {
@@ -265,11 +282,8 @@ impl ClientContext for Context {
         }
         drop(notes);
         let partitions = statistics.topics.get(&self.settings.topic).map(|t| &t.partitions);
-        for (id, partition) in partitions.into_iter().flatten().filter(|(id, p)| **id >= 0 && p.desired && p.consumer_lag >= 0) {
-            let id = id.to_string();
-            let labels = [self.settings.pipeline.as_str(), &self.settings.sink, &id];
-            self.metrics.lag.with_label_values(&labels).set(partition.consumer_lag);
-        }
+        let ours = partitions.into_iter().flatten().filter(|(id, partition)| **id >= 0 && partition.desired);
+        self.show_lag(ours.map(|(id, partition)| (*id, partition.consumer_lag)).collect());
     }
 }
 
@@ -377,6 +391,7 @@ impl Poller {
         // Dropping the consumer leaves the group; its last rebalance is answered by the callback. One that was not answered yet would
         // keep it open for ever.
         let _ = self.consumer.unassign();
+        self.consumer.context().show_lag(BTreeMap::new());
     }
 
     /// Carries out what the lane said; waits for it when there is no credit. False: close.
@@ -576,5 +591,44 @@ impl Poller {
 
     fn fail(&self, failure: Failure) {
         let _ = self.to_lane.send(Event::Failed(failure));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_lag_of_partitions_that_went_away_is_not_shown() {
+        let settings = Settings {
+            brokers: "127.0.0.1:1".to_owned(),
+            group: "group".to_owned(),
+            topic: "topic".to_owned(),
+            instance: None,
+            pipeline: "p".to_owned(),
+            sink: "s".to_owned(),
+        };
+        let metrics = Metrics::new().unwrap();
+        let context = Context { notes: Arc::default(), settings, metrics: metrics.clone() };
+        let shown = || {
+            let text = metrics.render().unwrap();
+            let lines = text.lines().filter(|line| line.starts_with("highwater_lag_records"));
+            lines
+                .filter_map(|line| line.split_once("partition=\"")?.1.split_once("\","))
+                .map(|(id, rest)| (id.to_owned(), rest.to_owned()))
+                .collect()
+        };
+        let labelled = |lags: &[(&str, &str)]| -> Vec<(String, String)> {
+            lags.iter().map(|(id, lag)| ((*id).to_owned(), format!("pipeline=\"p\",sink=\"s\"}} {lag}"))).collect()
+        };
+        let show = |lags: &[(i32, i64)]| -> Vec<(String, String)> {
+            context.show_lag(lags.iter().copied().collect());
+            shown()
+        };
+        assert_eq!(show(&[(0, 20_000), (1, 7), (2, -1)]), labelled(&[("0", "20000"), ("1", "7")]));
+        // Not known for a moment: as it was.
+        assert_eq!(show(&[(1, -1), (2, 3)]), labelled(&[("1", "7"), ("2", "3")]));
+        assert_eq!(show(&[]), labelled(&[]));
     }
 }

@@ -30,6 +30,15 @@ pub struct Record {
     pub value: Option<Bytes>,
 }
 
+impl Record {
+    /// The same with bytes of its own: those of a record that was read are part of the buffer of its whole batch, which they would keep.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        let own = |bytes: &Option<Bytes>| bytes.as_deref().map(Bytes::copy_from_slice);
+        Self { key: own(&self.key), value: own(&self.value), ..*self }
+    }
+}
+
 /// The topic as seen from outside the consumer group: what an epoch needs to know before it begins.
 ///
 /// Every method asks the broker; an error means that it did not answer and the caller tries again.
