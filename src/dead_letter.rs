@@ -62,12 +62,17 @@ const MESSAGE_BYTES_MAX: usize = 4 << 10;
 const CREATE_TIMEOUT: Duration = Duration::from_secs(10);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Every error class: of bytes that are no change ([`highwater_sql::decode::DecodeError::class`]), of changes that lack something, of rows that cannot be computed, of events
+/// that the sink refuses.
+pub const CLASSES: [&str; 10] =
+    ["malformed", "not_an_envelope", "unknown_op", "no_position", "too_large", "null_key", "incomplete", "append_only", "row", "rejected"];
+
 /// A record that can never be delivered, and why.
 #[derive(Debug)]
 pub struct DeadLetter {
     /// The record as it was.
     pub record: Record,
-    /// The error class, for the metric and the header: `malformed`, `null_key`, `row`, `rejected`, ...
+    /// The error class, for the metric and the header: one of [`CLASSES`].
     pub class: &'static str,
     /// The SQLSTATE of a row error.
     pub sqlstate: Option<&'static str>,
@@ -82,12 +87,21 @@ pub struct DeadLetter {
 impl DeadLetter {
     /// A record that is wrong as a whole.
     pub fn new(record: Record, class: &'static str, message: impl Into<String>) -> Self {
-        Self { record, class, sqlstate: None, message: message.into(), column: None, owed: Sides::NONE }
+        debug_assert!(CLASSES.contains(&class), "{class}");
+        Self { record: record.detached(), class, sqlstate: None, message: message.into(), column: None, owed: Sides::NONE }
     }
 
     /// A record one of whose rows cannot be computed.
     pub fn of_row(record: Record, class: &'static str, error: RowError) -> Self {
-        Self { record, class, sqlstate: Some(error.sqlstate), message: error.message, column: error.column, owed: Sides::NONE }
+        debug_assert!(CLASSES.contains(&class), "{class}");
+        Self {
+            record: record.detached(),
+            class,
+            sqlstate: Some(error.sqlstate),
+            message: error.message,
+            column: error.column,
+            owed: Sides::NONE,
+        }
     }
 
     /// A record that counts, of which these sides are left out.
@@ -406,7 +420,7 @@ mod tests {
 
     #[test]
     fn a_message_is_cut_between_characters() {
-        let letter = DeadLetter::new(record(7, None, None), "decode", "ü".repeat(5000));
+        let letter = DeadLetter::new(record(7, None, None), "malformed", "ü".repeat(5000));
         let entry = letters_of("127.0.0.1:1", "shop").entry(&letter).headers;
         assert_eq!(headers_of(&entry)["highwater-error-message"], "ü".repeat(2048));
     }
@@ -417,7 +431,7 @@ mod tests {
         let letters = letters_of("127.0.0.1:1", "shop");
         let value = vec![b'a'; 17 << 20];
         for (key_len, kept) in [(10, true), (70_000, false)] {
-            let letter = DeadLetter::new(record(7, Some(&vec![b'k'; key_len]), Some(&value)), "decode", "no JSON");
+            let letter = DeadLetter::new(record(7, Some(&vec![b'k'; key_len]), Some(&value)), "malformed", "no JSON");
             assert!(!letters.entry(&letter).fits());
             let entry = letters.digest_entry(&letter);
             assert!(entry.fits());
@@ -431,7 +445,7 @@ mod tests {
                 expected["key_sha256"] = "c614ece319c994eec033ffa1dbb71751b72eebdd75f5146832f329a1d2367980".into();
             }
             assert_eq!(serde_json::from_slice::<serde_json::Value>(&entry.value.unwrap()).unwrap(), expected);
-            let why = [("error-class", "decode"), ("error-message", "no JSON"), ("value", "sha256")];
+            let why = [("error-class", "malformed"), ("error-message", "no JSON"), ("value", "sha256")];
             assert_eq!(headers_of(&entry.headers), headers(COORDINATES.into_iter().chain(why)));
         }
     }
@@ -440,9 +454,9 @@ mod tests {
     async fn a_broker_that_does_not_answer_is_to_be_tried_again() {
         let letters = letters_of("127.0.0.1:1", "shop");
         letters.write(&[]).await.unwrap();
-        let letter = DeadLetter::new(record(7, None, None), "decode", "no JSON");
+        let letter = DeadLetter::new(record(7, None, None), "malformed", "no JSON");
         assert!(matches!(letters.write(&[letter]).await, Err(Error::Retry(_))));
-        let count = letters.metrics.dead_letters.with_label_values(&["shop", "hook", "decode"]).get();
+        let count = letters.metrics.dead_letters.with_label_values(&["shop", "hook", "malformed"]).get();
         assert_eq!(count, 0);
     }
 
@@ -479,7 +493,7 @@ mod tests {
             record(3, Some(b"k"), Some(&largest)),
             record(4, Some(b"k"), Some(&vec![b'a'; 17 << 20])),
         ];
-        let dead: Vec<_> = records.iter().map(|record| DeadLetter::new(record.clone(), "decode", "no JSON")).collect();
+        let dead: Vec<_> = records.iter().map(|record| DeadLetter::new(record.clone(), "malformed", "no JSON")).collect();
 
         // WHEN they are written, twice, the second time by a sink that was started again
         letters.write(&dead).await.unwrap();
@@ -505,7 +519,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(letters.metrics.dead_letters.with_label_values(&[&pipeline, "hook", "decode"]).get(), 4);
+        assert_eq!(letters.metrics.dead_letters.with_label_values(&[&pipeline, "hook", "malformed"]).get(), 4);
 
         // AND the topic keeps them
         let admin: AdminClient<DefaultClientContext> = letters.config.create().unwrap();
@@ -527,7 +541,7 @@ mod tests {
         let small = NewTopic::new(letters.topic(), 1, TopicReplication::Fixed(1)).set("max.message.bytes", "1500");
         admin.create_topics([&small], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
         let dead = [record(1, None, Some(b"fits")), record(2, None, Some(&[b'b'; 2000])), record(3, None, Some(b"fits"))]
-            .map(|record| DeadLetter::new(record, "decode", "no JSON"));
+            .map(|record| DeadLetter::new(record, "malformed", "no JSON"));
 
         letters.write(&dead).await.unwrap();
 

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 
 use super::load;
 use crate::config::{self, PipelineConfig, SinkConfig};
 use crate::dead_letter::list::{self, Wanted};
-use crate::dead_letter::replay;
+use crate::dead_letter::{CLASSES, replay};
 use crate::pipeline::letters;
 use crate::{clock, dead_letter};
 
@@ -22,15 +23,15 @@ pub enum Command {
     List {
         #[command(flatten)]
         lane: LaneName,
-        /// Of this class only: row, malformed, incomplete, null_key, rejected, ...
-        #[arg(long, value_name = "CLASS")]
+        /// Of this class only.
+        #[arg(long, value_name = "CLASS", value_parser = PossibleValuesParser::new(CLASSES))]
         reason: Option<String>,
         /// Parked within this time only, such as 90s, 10m or 2h.
         #[arg(long, value_name = "DURATION")]
         since: Option<config::Duration>,
         /// Lines at most.
-        #[arg(long, default_value_t = 50)]
-        limit: usize,
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=i64::from(list::LISTED_MAX)))]
+        limit: u16,
         /// Also what was replayed.
         #[arg(long)]
         all: bool,
@@ -50,8 +51,8 @@ pub enum Command {
         /// These records only, as `list` shows them; all that are outstanding without one.
         #[arg(value_name = "PARTITION:OFFSET", value_parser = record)]
         records: Vec<(i32, i64)>,
-        /// Of this class only: row, malformed, incomplete, null_key, rejected, ...
-        #[arg(long, value_name = "CLASS")]
+        /// Of this class only.
+        #[arg(long, value_name = "CLASS", value_parser = PossibleValuesParser::new(CLASSES))]
         reason: Option<String>,
         /// Parked within this time only, such as 90s, 10m or 2h.
         #[arg(long, value_name = "DURATION")]
@@ -81,7 +82,7 @@ fn since_ms(since: Option<config::Duration>) -> Option<i64> {
 pub async fn run(command: Command) -> ExitCode {
     match command {
         Command::List { lane, reason, since, limit, all } => {
-            look(lane, &Wanted { class: reason, since_ms: since_ms(since), record: None, all }, limit)
+            look(lane, &Wanted { class: reason, since_ms: since_ms(since), record: None, all }, limit.into())
         }
         Command::Show { lane, record } => look(lane, &Wanted { record: Some(record), ..Wanted::default() }, 1),
         Command::Replay { lane, records, reason, since } => {

@@ -1,8 +1,8 @@
 //! What is parked and not replayed, as metrics: how many of each class, and since when.
 //!
 //! A thread of its own follows the dead-letter topics of a pipeline from their beginning, without a group; the lanes do not wait for it. Every engine
-//! shows the same, whoever parked or replayed. It remembers [`RECORDS_MAX`] records of each sink; further ones are only counted, until it
-//! starts again.
+//! shows the same, whoever parked or replayed. It remembers [`RECORDS_MAX`] records of each sink; further ones are only counted,
+//! and still are when they were replayed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -60,6 +60,8 @@ struct Following {
     consumer: BaseConsumer,
     pipeline: String,
     followed: Vec<Followed>,
+    /// Partitions were found that are not read yet.
+    unassigned: bool,
     metrics: Metrics,
 }
 
@@ -87,7 +89,7 @@ impl Follower {
             changed: false,
         });
         let (pipeline, followed, metrics) = (config.name.clone(), followed.collect(), metrics.clone());
-        let following = Following { consumer, pipeline, followed, metrics };
+        let following = Following { consumer, pipeline, followed, unassigned: false, metrics };
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let name = format!("letters-{}", config.name);
@@ -123,18 +125,21 @@ impl Following {
 
     /// Partitions that were not there before are read from their beginning.
     fn add_partitions(&mut self) -> Result<(), KafkaError> {
-        let mut added = false;
         for followed in &mut self.followed {
             let metadata = self.consumer.fetch_metadata(Some(&followed.topic), ANSWER_MAX)?;
             for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
                 if !followed.next.contains_key(&partition.id()) {
                     let (low, _) = self.consumer.fetch_watermarks(&followed.topic, partition.id(), ANSWER_MAX)?;
                     followed.next.insert(partition.id(), low);
-                    added = true;
+                    self.unassigned = true;
                 }
             }
         }
-        if added { self.assign() } else { Ok(()) }
+        if self.unassigned {
+            self.assign()?;
+            self.unassigned = false;
+        }
+        Ok(())
     }
 
     fn assign(&self) -> Result<(), KafkaError> {

@@ -17,7 +17,7 @@ use crate::sink::webhook::time::rfc3339;
 /// Columns of a message in a list.
 const MESSAGE_CHARS_SHOWN: usize = 100;
 /// Entries of a list at most.
-pub const LISTED_MAX: usize = 10_000;
+pub const LISTED_MAX: u16 = 10_000;
 
 /// One entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,6 +69,8 @@ pub struct Listing {
     pub counts: BTreeMap<String, usize>,
     /// Whether what was replayed is among them.
     pub all: bool,
+    /// How many are outstanding, but were not wanted.
+    pub others: usize,
 }
 
 /// Reads what is wanted; nothing where no topic exists yet. Blocks.
@@ -85,10 +87,12 @@ pub fn read(brokers: &str, topic: &str, wanted: &Wanted) -> Result<Listing, Kafk
     for (record, known) in ledger.records().iter().filter(|(_, known)| all || !known.replayed) {
         if wanted.takes(*record, &known.class, known.parked_ms) {
             *listing.counts.entry(known.class.to_string()).or_default() += 1;
+        } else {
+            listing.others += usize::from(!known.replayed);
         }
     }
     entries.retain(|_, entry| all || entry.replayed.is_empty());
-    keep_newest(&mut entries, LISTED_MAX);
+    keep_newest(&mut entries, LISTED_MAX.into());
     listing.entries = entries;
     Ok(listing)
 }
@@ -130,8 +134,8 @@ fn take(entries: &mut Entries, mut said: Said, message: &BorrowedMessage<'_>, wa
         class: said.class,
     };
     entries.insert(said.record, entry);
-    if entries.len() > 2 * LISTED_MAX {
-        keep_newest(entries, LISTED_MAX);
+    if entries.len() > 2 * usize::from(LISTED_MAX) {
+        keep_newest(entries, LISTED_MAX.into());
     }
 }
 
@@ -172,6 +176,7 @@ impl Listing {
         let counts: Vec<_> = self.counts.iter().map(|(class, count)| format!("{class} {count}")).collect();
         let total: usize = self.counts.values().sum();
         let _ = match total {
+            0 if self.others > 0 => writeln!(out, "nothing of what was asked for is parked; {} others are", self.others),
             0 => writeln!(out, "nothing is parked"),
             _ => writeln!(out, "{total} parked: {}", counts.join(", ")),
         };
@@ -241,7 +246,7 @@ mod tests {
             ((0, 8), parked(2_000, "row", "no")),
         ]);
         let counts = BTreeMap::from([("row".to_owned(), 2), ("malformed".to_owned(), 1)]);
-        let listing = Listing { entries, counts, all: false };
+        let listing = Listing { entries, counts, ..Listing::default() };
         let expected = "\
 PARKED (UTC)         RECORD  CLASS  STATE  COLUMN  WHY
 1970-01-01T00:00:02  0:8     row                   no
@@ -251,6 +256,8 @@ PARKED (UTC)         RECORD  CLASS  STATE  COLUMN  WHY
 ";
         assert_eq!(listing.render(2), expected);
         assert_eq!(Listing::default().render(2), "nothing is parked\n");
+        let others = Listing { others: 3, ..Listing::default() };
+        assert_eq!(others.render(2), "nothing of what was asked for is parked; 3 others are\n");
 
         let mut all = Listing { all: true, ..listing };
         all.entries.retain(|_, entry| entry.class == "row");

@@ -101,6 +101,8 @@ pub struct Report {
     pub reasons: Vec<(Coordinates, String)>,
     /// Records that were named, and are not parked.
     pub unknown: Vec<Coordinates>,
+    /// How many are outstanding, but were not wanted.
+    pub others: usize,
 }
 
 /// It could not be done; what was done before stays done, and is not done again.
@@ -166,7 +168,10 @@ impl Report {
             lines.push(format!("{class}: {replayed} replayed, {failing} still failing, {settled} no longer outstanding"));
         }
         if lines.is_empty() {
-            lines.push("nothing is outstanding".to_owned());
+            lines.push(match self.others {
+                0 => "nothing is outstanding".to_owned(),
+                others => format!("nothing of what was asked for is outstanding; {others} others are"),
+            });
         }
         lines.join("\n") + "\n"
     }
@@ -225,12 +230,14 @@ fn choose(ledger: &Ledger, wanted: &Wanted, report: &mut Report) -> Vec<(Coordin
             && wanted.since_ms.is_none_or(|since_ms| known.parked_ms >= since_ms)
     };
     let mut todo = Vec::new();
-    for (at, known) in ledger.records().iter().filter(|(_, known)| takes(known)) {
+    for (at, known) in ledger.records() {
         let named = wanted.records.contains(at);
-        if known.replayed && named {
-            report.add(*at, &known.class, Outcome::Settled);
-        } else if !known.replayed && (named || wanted.records.is_empty()) {
-            todo.push((*at, known.clone()));
+        let is_wanted = takes(known) && (named || wanted.records.is_empty());
+        match (is_wanted, known.replayed) {
+            (true, false) => todo.push((*at, known.clone())),
+            (true, true) if named => report.add(*at, &known.class, Outcome::Settled),
+            (false, false) => report.others += 1,
+            _ => {}
         }
     }
     report.unknown = wanted.records.iter().filter(|at| !ledger.records().contains_key(at)).copied().collect();

@@ -36,6 +36,8 @@ fn what_is_outstanding_is_chosen_by_class_time_and_name() {
     assert_eq!((todo, report.unknown.clone()), (vec![(2, 9)], vec![(5, 5)]));
     assert_eq!(report.classes["row"], Counts { settled: 1, ..Counts::default() }, "it was replayed before");
     assert!(!report.is_clean());
+    let (todo, report) = chosen(&Wanted { since_ms: Some(9000), ..Wanted::default() });
+    assert_eq!((todo, report.render()), (vec![], "nothing of what was asked for is outstanding; 3 others are\n".to_owned()));
 }
 
 #[test]

@@ -83,6 +83,11 @@ impl Endpoint {
         })
     }
 
+    /// Nothing is to be sent.
+    pub fn idle(&self) {
+        self.outage.idle();
+    }
+
     /// Delivers events one request after the other, in order. Returns those that the endpoint refuses, each with what it said.
     pub async fn deliver(&self, events: &[&Event]) -> Result<Vec<Rejected>, Error> {
         let mut rejected = Vec::new();

@@ -166,7 +166,7 @@ impl Template {
         json += ",\"after\":";
         self.write_row(after.filter(|_| kind.shows_after()), &mut json)?;
         json += "}}";
-        Ok(Event { id, json, key_hash: key.map(|key| xxh3_64(key.as_bytes())), record: record.clone() })
+        Ok(Event { id, json, key_hash: key.map(|key| xxh3_64(key.as_bytes())), record: record.detached() })
     }
 
     fn id(&self, parts: &[&str]) -> String {

@@ -251,6 +251,7 @@ impl<L: Log> Sink for Webhook<L> {
 
     /// Nothing happens to an endpoint while no events arrive.
     async fn tick(&self) -> Result<(), Error> {
+        self.endpoint.idle();
         Ok(())
     }
 }

@@ -1,8 +1,8 @@
 //! What all requests of a sink know together about an endpoint that does not take events: one alarm, one line in the log at its begin and one
 //! at its end, and one wait when it names one.
 //!
-//! An outage begins with the first try that fails and ends when a request is answered and no other is being retried. A write that is
-//! dropped half way does not end it.
+//! An outage begins with the first try that fails and ends when a request is answered and no other is being retried, or when nothing is left to
+//! send because other engines have the partitions. A write that is dropped half way does not end it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -56,6 +56,21 @@ impl Outage {
                 Some(until) => sleep_until(until).await,
                 None => return,
             }
+        }
+    }
+
+    /// Nothing is to be sent: what was retried is others' now.
+    pub fn idle(&self) {
+        let mut state = self.state();
+        if state.failing == 0 && state.since.take().is_some() {
+            state.tries = 0;
+            self.alarm(false);
+            info!(
+                pipeline = self.pipeline,
+                sink = self.sink,
+                endpoint = self.endpoint,
+                "the events that the webhook endpoint did not take are other engines' now"
+            );
         }
     }
 

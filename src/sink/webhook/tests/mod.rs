@@ -328,6 +328,20 @@ async fn a_write_may_be_dropped_at_any_moment() {
 }
 
 #[tokio::test]
+async fn an_outage_ends_for_an_engine_that_has_nothing_left_to_send() {
+    // GIVEN nobody listens, and a write that was given up because its partitions are another engine's
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (sink, metrics) = webhook(&config(&format!("http://127.0.0.1:{port}/")));
+    assert!(timeout(Duration::from_millis(300), sink.write(inserts(&sink, 40, 40))).await.is_err());
+    let outage = || metrics.outage.with_label_values(&["shop", "hook"]).get();
+    assert_eq!(outage(), 1);
+    // WHEN nothing is to do
+    sink.tick().await.unwrap();
+    // THEN the alarm is off
+    assert_eq!(outage(), 0);
+}
+
+#[tokio::test]
 async fn an_outage_is_one_alarm_and_two_lines_however_long_it_is() {
     // GIVEN nobody listens
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
