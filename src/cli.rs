@@ -49,6 +49,9 @@ enum Command {
         /// The ranking's name in the file; `ranking` if it has none.
         #[arg(long, default_value = "ranking")]
         sink: String,
+        /// How long one statement may take in Postgres [default: timeout of [sink.verify], or 10s]
+        #[arg(long, value_name = "DURATION")]
+        timeout: Option<config::Duration>,
     },
     /// Tell a sink again what it was told: rebuild a ranking, or send the events of a range of time, or the table's rows, to a webhook.
     Replay(Box<replay::Arguments>),
@@ -108,7 +111,7 @@ pub fn main() -> ExitCode {
         Command::Check { pipelines } => runtime.block_on(check_all(&pipelines)),
         Command::Eval(arguments) => runtime.block_on(evaluate(arguments)),
         Command::DeadLetters(command) => runtime.block_on(dead_letters::run(command)),
-        Command::Verify { pipeline, sink } => runtime.block_on(verify(pipeline, &sink)),
+        Command::Verify { pipeline, sink, timeout } => runtime.block_on(verify(pipeline, &sink, timeout.map(config::Duration::get))),
         Command::Replay(arguments) => runtime.block_on(replay(&arguments)),
         Command::Run(arguments) => runtime.block_on(run(arguments)),
     };
@@ -152,14 +155,14 @@ async fn evaluate(Eval { pipeline, schema, records, lookup: lookups, expect }: E
     }
 }
 
-async fn verify(path: PathBuf, sink: &str) -> ExitCode {
+async fn verify(path: PathBuf, sink: &str, timeout: Option<Duration>) -> ExitCode {
     let configs = match load(&[path]) {
         Ok(configs) => configs,
         Err(code) => return code,
     };
     let mut differ = false;
     for config in &configs {
-        let found = match pipeline::verify(config, sink).await {
+        let found = match pipeline::verify(config, sink, timeout).await {
             Ok(found) => found,
             Err(error) => {
                 eprintln!("error: {error}");

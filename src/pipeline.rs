@@ -3,7 +3,7 @@
 //! Servers that do not answer and topics that do not exist yet are waited for, with a log line whenever what is waited for changes; contradictions
 //! at the start end the process. Once a pipeline has run, one that arises (a column dropped, another replica identity) ends its lanes before the first
 //! record they cannot read, and is waited for until it is mended; other pipelines go on. A lane that stops by itself says so with its remedy and
-//! leaves `/ready`; the others go on, and the process ends when none is left.
+//! leaves `/ready`; the others go on, and the process ends when none is left. A change of the tables does not start it again.
 
 pub mod checked;
 
@@ -30,10 +30,13 @@ use crate::dead_letter::follow::Follower;
 use crate::http::{self, Status};
 use crate::metrics::{LaneMetrics, Metrics};
 use crate::progress::WENT_BACK_REMEDY;
-use crate::sink::ranking::Ranking;
 use crate::sink::ranking::verify::Verified;
+use crate::sink::ranking::{Ranking, RankingConfig};
 use crate::source::topic::KafkaLog;
-use lanes::{Ended, Pipeline, Started, group, lines};
+use lanes::{Ended, Past, Pipeline, Started, group, lines};
+
+/// How long a statement of `verify` may take where no section says so.
+const VERIFY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What is not in a pipeline file.
 #[derive(Clone, Copy, Debug)]
@@ -125,17 +128,18 @@ impl Keeper<'_> {
         let config = self.config;
         let _follower = Follower::start(config, self.metrics).map_err(|e| Error::Start(config.name.clone(), e.to_string()))?;
         let (mut has_run, mut went_back) = (false, false);
+        let mut pasts: Vec<Past> = config.sinks.iter().map(|_| Past::default()).collect();
         while let Some(plan) = self.wait_until_fine(has_run, shutdown.clone()).await? {
             has_run = true;
             let (witness, tables) = check::watch::watch();
             let (end, ends) = watch::channel(false);
             let pipeline = Pipeline { config, plan: plan.clone(), witness, metrics: self.metrics, drain_max: self.drain_max };
-            let started = pipeline.start(&ends).map_err(|e| Error::Start(config.name.clone(), e))?;
+            let started = pipeline.start(&ends, &pasts).map_err(|e| Error::Start(config.name.clone(), e))?;
             let Started { lanes, metrics, tail } = started;
             self.status.set_lanes(&config.name, metrics);
             let mut ended = std::pin::pin!(all_ended(lanes));
             tokio::select! {
-                () = &mut ended => return Err(Error::Stopped),
+                _ = &mut ended => return Err(Error::Stopped),
                 what = tables.until_ended(config, &plan) => match what {
                     Found::Changed(what) => warn!(pipeline = config.name, "the tables changed, the lanes start again: {what}"),
                     Found::WentBack(what) => {
@@ -146,7 +150,9 @@ impl Keeper<'_> {
                 _ = shutdown.wait_for(|stop| *stop) => {}
             }
             let _ = end.send(true);
-            ended.await;
+            for stopped in ended.await {
+                pasts[stopped].stopped = true;
+            }
             // It joins its thread, which may be waiting for Kafka.
             let _ = tokio::task::spawn_blocking(move || drop(tail)).await;
             if went_back {
@@ -204,27 +210,37 @@ impl Keeper<'_> {
     }
 }
 
-/// Waits for every lane.
-async fn all_ended(lanes: Vec<Ended>) {
-    for lane in lanes {
-        let _ = lane.await;
+/// Waits for every lane. Returns which ones stopped by themselves.
+async fn all_ended(lanes: Vec<(usize, Ended)>) -> Vec<usize> {
+    let mut stopped = Vec::new();
+    for (n, lane) in lanes {
+        if !matches!(lane.await, Ok(Ok(()))) {
+            stopped.push(n);
+        }
     }
+    stopped
 }
 
-/// Compares a ranking with SQL.
-pub async fn verify(config: &PipelineConfig, sink: &str) -> Result<Verified, Error> {
+/// Compares a ranking with SQL; `timeout` for one statement, if not as its section says.
+pub async fn verify(config: &PipelineConfig, sink: &str, timeout: Option<Duration>) -> Result<Verified, Error> {
     let refused = |reason: String| Error::Start(config.name.clone(), reason);
-    let (ranking, key) = ranking(config, sink).await?;
-    let database = Database::new(&config.source.postgres).map_err(|e| refused(e.to_string()))?;
-    ranking.verify(key, &config.select.sql, database).await.map_err(|e| refused(e.to_string()))
+    let (ranking, section) = ranking(config, sink).await?;
+    let timeout = timeout.or(section.verify.map(|verify| verify.timeout.get())).unwrap_or(VERIFY_TIMEOUT);
+    let database = Database::with_timeout(&config.source.postgres, timeout).map_err(|e| refused(e.to_string()))?;
+    ranking.verify(&section.key, &config.select.sql, database).await.map_err(|e| refused(e.to_string()))
 }
 
-/// A ranking of a pipeline whose check is fine, and its key; for commands beside the engines.
-pub(crate) async fn ranking<'c>(config: &'c PipelineConfig, sink: &str) -> Result<(Ranking<KafkaLog>, &'c str), Error> {
+/// A ranking of a pipeline whose check is fine, and its section; for commands beside the engines.
+pub(crate) async fn ranking<'c>(config: &'c PipelineConfig, sink: &str) -> Result<(Ranking<KafkaLog>, &'c RankingConfig), Error> {
     let refused = |reason: String| Error::Start(config.name.clone(), reason);
     let found = config.sinks.iter().find(|s| s.name() == sink);
     let Some(SinkConfig::RedisRanking(section)) = found else {
-        return Err(refused(format!("{sink:?} is not a ranking of this pipeline")));
+        let rankings = config.sinks.iter().filter(|s| matches!(s, SinkConfig::RedisRanking(_)));
+        let names: Vec<_> = rankings.map(SinkConfig::name).collect();
+        return Err(refused(match names[..] {
+            [] => "it has no ranking".to_owned(),
+            _ => format!("{sink:?} is not a ranking of this pipeline; write --sink with one of {}", names.join(", ")),
+        }));
     };
     let report = check::check(config).await;
     let Some(plan) = report.plan.filter(|_| report.facts.iter().all(|fact| fact.state <= State::Warning)) else {
@@ -235,5 +251,5 @@ pub(crate) async fn ranking<'c>(config: &'c PipelineConfig, sink: &str) -> Resul
     let log = KafkaLog::open(&config.source.kafka, &group(config, sink), &topic).map_err(|e| refused(e.to_string()))?;
     let lane = Arc::new(LaneMetrics::new(metrics, &config.name, sink));
     let ranking = Ranking::new(section, &plan, &config.select.sql, log, lane).map_err(|problems| refused(lines(&problems)))?;
-    Ok((ranking, &section.key))
+    Ok((ranking, section))
 }

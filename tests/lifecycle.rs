@@ -3,8 +3,10 @@
 
 use std::process::Command;
 
+use highwater::check::origin::{Kept, Origin};
+
 use crate::support::database::Load;
-use crate::support::stack::program;
+use crate::support::stack::{Stack, program};
 use crate::support::stage::Stage;
 use crate::support::{kafka, scenario, seconds};
 
@@ -123,6 +125,27 @@ async fn what_was_not_acknowledged_is_sent_after_a_kill() {
     stage.strike().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+#[ignore = "needs the test stack: ./test_pipeline.sh"]
+async fn what_one_engine_noticed_of_a_database_no_other_overwrites() {
+    let (stack, topic) = (Stack::running(), format!("noticed-{}.public.t", std::process::id()));
+    kafka::create_topic(&stack.kafka, &topic).await;
+    let open = || async { Kept::open(&stack.kafka, "noticed", &topic).await.unwrap() };
+    let (mut one, mut other) = (open().await, open().await);
+    let fine = Origin { cluster: Some(7), went_back: None };
+    assert_eq!(one.keep(&fine).await.unwrap(), fine);
+    assert_eq!(other.keep(&fine).await.unwrap(), fine);
+    // WHEN one has found that the database went back, and the other, which has not, keeps what it knows
+    let found = Origin { went_back: Some("the WAL ends at 0/1".to_owned()), ..fine.clone() };
+    assert_eq!(one.keep(&found).await.unwrap(), found);
+    // THEN the other learns it, and so do later ones; not those of a topic made anew
+    assert_eq!(other.keep(&fine).await.unwrap(), found);
+    assert_eq!(open().await.read().await.unwrap(), found);
+    kafka::delete_topic(&stack.kafka, &topic).await;
+    kafka::create_topic(&stack.kafka, &topic).await;
+    assert_eq!(open().await.read().await.unwrap(), Origin::default());
+}
+
 /// `highwater verify`: its exit code and what it says.
 fn verify(stage: &Stage) -> (Option<i32>, String) {
     let command = || Command::new(program("highwater")).arg("verify").arg(&stage.pipeline).output().unwrap();
@@ -164,13 +187,13 @@ async fn verify_says_equal_under_load_and_finds_one_wrong_unit() {
     // THEN it names that member and no other
     let (code, said) = verify(&stage);
     let member = field.split_once(':').unwrap().1;
-    assert!(code == Some(1) && said.contains(": 1 of ") && said.contains(member) && said.contains(" +1 "), "{member}: {said}");
+    assert!(code == Some(1) && said.contains(": 1 of ") && said.contains(member) && said.contains(" +0.001 "), "{member}: {said}");
     // AND what readers see is compared too
     let right = format!("{amount} {rows}");
     let _: i64 = redis::cmd("HSET").arg(&buckets).arg(field).arg(right).query_async(&mut redis).await.unwrap();
     let _: i64 = redis::cmd("ZADD").arg(key).arg(5).arg("nobody").query_async(&mut redis).await.unwrap();
     let (code, said) = verify(&stage);
-    assert!(code == Some(1) && said.contains("nobody: readers get 5000, its rows come to nothing"), "{said}");
+    assert!(code == Some(1) && said.contains("nobody: readers get 5.000, its rows come to nothing"), "{said}");
     let _: i64 = redis::cmd("ZREM").arg(key).arg("nobody").query_async(&mut redis).await.unwrap();
     let (code, said) = verify(&stage);
     assert!(code == Some(0) && said.contains("equal"), "{said}");

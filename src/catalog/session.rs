@@ -15,13 +15,15 @@ const CONNECTIONS_MAX: u32 = 4;
 const CONNECT_SECONDS_MAX: u64 = 5;
 const STATEMENT_MS_MAX: u64 = 10_000;
 const IDLE_SECONDS_MAX: u64 = 300;
-/// Longer than connecting and a statement that the server ends by itself: then nobody is there any more.
-const ANSWER_SECONDS_MAX: u64 = CONNECT_SECONDS_MAX + STATEMENT_MS_MAX / 1000 + 1;
+/// Beyond connecting and the limit of a statement, at which the server ends it by itself: then nobody is there any more.
+const ANSWER_MORE: Duration = Duration::from_secs(1);
 
 /// A few connections to one database, opened when needed.
 #[derive(Clone, Debug)]
 pub struct Database {
     pool: PgPool,
+    /// Who has not answered by then is gone.
+    answer_max: Duration,
 }
 
 /// Postgres did not do what was asked.
@@ -67,7 +69,8 @@ impl Database {
                 Box::pin(async { Ok(matches!(answers.await, Ok(Ok(())))) })
             })
             .connect_lazy_with(options);
-        Ok(Self { pool })
+        let answer_max = Duration::from_secs(CONNECT_SECONDS_MAX) + statement_max + ANSWER_MORE;
+        Ok(Self { pool, answer_max })
     }
 
     /// A connection, a new one or one that still answers.
@@ -78,19 +81,19 @@ impl Database {
         self.pool.acquire().await.map_err(Error::from)
     }
 
+    /// Waits for what was asked, but not for ever: a server that is gone without a word never answers, and ends no connection.
+    ///
+    /// # Errors
+    /// `Unavailable` when connecting and a statement would have ended, 16 seconds if no other limit was given.
+    pub async fn within<T, E: From<Error>>(&self, asked: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        let silent = |_| Err(E::from(Error::Unavailable(format!("no answer within {:?}", self.answer_max))));
+        tokio::time::timeout(self.answer_max, asked).await.unwrap_or_else(silent)
+    }
+
     /// Closes all connections.
     pub async fn close(&self) {
         self.pool.close().await;
     }
-}
-
-/// Waits for what was asked, but not for ever: a server that is gone without a word never answers, and ends no connection.
-///
-/// # Errors
-/// `Unavailable` after 16 seconds.
-pub async fn within<T, E: From<Error>>(asked: impl Future<Output = Result<T, E>>) -> Result<T, E> {
-    let silent = |_| Err(E::from(Error::Unavailable(format!("no answer within {ANSWER_SECONDS_MAX} s"))));
-    tokio::time::timeout(Duration::from_secs(ANSWER_SECONDS_MAX), asked).await.unwrap_or_else(silent)
 }
 
 impl From<sqlx::Error> for Error {

@@ -46,7 +46,9 @@ impl Settings<'_> {
     }
 
     fn said(&self, key: &str, why: &str) -> String {
-        let value = self.all.get(key).map_or_else(|| format!("{key} is not set"), |value| format!("{key}={value}"));
+        // `column.mask.hash.ALGORITHM.with.salt.SALT` has a secret in its name.
+        let shown = key.split_once(".with.salt.").map_or_else(|| key.to_owned(), |(name, _)| format!("{name}.with.salt.***"));
+        let value = self.all.get(key).map_or_else(|| format!("{shown} is not set"), |value| format!("{shown}={value}"));
         format!("connector {}: {value}: {why}", self.name)
     }
 
@@ -332,6 +334,12 @@ mod tests {
                 "public.t.a",
                 Warning,
                 "column.mask.with.5.chars=public.t.a: values are altered before they arrive",
+            ),
+            (
+                "column.mask.hash.SHA-256.with.salt.S4LT",
+                "public.t.a",
+                Warning,
+                "column.mask.hash.SHA-256.with.salt.***=public.t.a: values are altered before they arrive",
             ),
             ("column.exclude.list", "public.t.a", Warning, "column.exclude.list=public.t.a: columns are left out"),
             (

@@ -10,7 +10,7 @@ mod connector;
 
 mod kafka;
 
-mod origin;
+pub mod origin;
 
 mod redis;
 
@@ -25,7 +25,6 @@ use std::sync::Arc;
 use highwater_sql::error::SelectError;
 use highwater_sql::{Plan, Type};
 
-use crate::catalog::session::within;
 use crate::catalog::{self, Database, Reading};
 use crate::config::{PipelineConfig, Problem, SelectText, SinkConfig};
 
@@ -74,7 +73,7 @@ async fn check_select(config: &PipelineConfig, report: &mut Report) {
 
 /// The plan, if the SELECT means the same here and in Postgres; why not is in the facts.
 async fn plan(config: &PipelineConfig, database: &Database, facts: &mut Vec<Fact>) -> Result<Option<(Plan, Reading)>, catalog::Error> {
-    facts.extend(server_facts(&within(catalog::server(database)).await?));
+    facts.extend(server_facts(&database.within(catalog::server(database)).await?));
     let select = config.select_text();
     let names = match highwater_sql::parse::tables(select.sql) {
         Ok(names) => names,
@@ -83,9 +82,9 @@ async fn plan(config: &PipelineConfig, database: &Database, facts: &mut Vec<Fact
             return Ok(None);
         }
     };
-    let reading = within(catalog::read(database, &names)).await?;
+    let reading = database.within(catalog::read(database, &names)).await?;
     let Some(plan) = plan_over(select, &reading, facts) else { return Ok(None) };
-    let wrong = match within(catalog::describe(database, select.sql)).await? {
+    let wrong = match database.within(catalog::describe(database, select.sql)).await? {
         Ok(columns) => difference(&plan, &columns),
         Err(error) => Some(refused(select, &error, None)),
     };

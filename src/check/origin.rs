@@ -2,17 +2,22 @@
 //!
 //! An engine that found that LSNs went back ends; the next one may start when the WAL has grown past what was read, and nothing would show any more. So what
 //! was found is kept in Kafka, with the cluster's identity: as metadata of a commit on partition 0 of the source's topic, by the group
-//! `highwater.<pipeline>.origin`, which nobody joins. It is about one topic (its id is part of it) and gone with that topic, as the remedy wants. The
-//! offset is the partition's end, so that nobody who watches groups sees a lag. The broker forgets it when no engine has run for its
+//! `highwater.<pipeline>.source.origin`, which nobody joins and no sink can have: names hold no dots. It is about one topic (its id
+//! is part of it) and gone with that topic, as the remedy wants. What one engine has found those that run beside it read within ten seconds, and none of them overwrites
+//! it. The offset is the partition's end, so that nobody who watches groups sees a lag. The broker forgets it when no engine has run for its
 //! `offsets.retention.minutes`, seven days by default.
 
 use std::fmt;
+use std::time::Duration;
 
-use crate::config::PipelineConfig;
+use tokio::time::Instant;
+
 use crate::source::topic::KafkaLog;
 use crate::source::{Error, Log as _};
 
 const PARTITION: i32 = 0;
+/// How often it is written although nothing is new.
+const WRITE_EVERY: Duration = Duration::from_secs(3600);
 /// Bytes of what was found; the broker takes 4096 with the rest.
 const FOUND_BYTES_MAX: usize = 1_000;
 
@@ -29,6 +34,7 @@ pub struct Origin {
 pub struct Kept {
     log: KafkaLog,
     topic_id: String,
+    written: Option<Instant>,
 }
 
 impl fmt::Debug for Kept {
@@ -38,20 +44,37 @@ impl fmt::Debug for Kept {
 }
 
 impl Kept {
-    /// Reads what is kept.
-    pub async fn open(config: &PipelineConfig, topic: &str) -> Result<(Self, Origin), Error> {
-        let log = KafkaLog::open(&config.source.kafka, &format!("highwater.{}.origin", config.name), topic)?;
+    /// Where it is kept for a pipeline and its source's topic.
+    pub async fn open(brokers: &str, pipeline: &str, topic: &str) -> Result<Self, Error> {
+        let log = KafkaLog::open(brokers, &group(pipeline), topic)?;
         let topic_id = log.id().await?;
-        let committed = log.committed(&[PARTITION]).await?;
-        let origin = committed.get(&PARTITION).and_then(|(_, metadata)| decode(metadata, &topic_id)).unwrap_or_default();
-        Ok((Self { log, topic_id }, origin))
+        Ok(Self { log, topic_id, written: None })
     }
 
-    /// Keeps it.
-    pub async fn put(&self, origin: &Origin) -> Result<(), Error> {
-        let end = self.log.watermarks().await?.get(&PARTITION).map_or(0, |(_, end)| *end);
-        self.log.commit(vec![(PARTITION, end, encode(origin, &self.topic_id))]).await
+    /// What is kept.
+    pub async fn read(&self) -> Result<Origin, Error> {
+        let committed = self.log.committed(&[PARTITION]).await?;
+        Ok(committed.get(&PARTITION).and_then(|(_, metadata)| decode(metadata, &self.topic_id)).unwrap_or_default())
     }
+
+    /// Keeps it, beside what other engines have kept meanwhile; returns both together. It is written when it is news, and now and then lest the broker
+    /// forgets it.
+    pub async fn keep(&mut self, origin: &Origin) -> Result<Origin, Error> {
+        let kept = self.read().await?;
+        let both =
+            Origin { cluster: origin.cluster.or(kept.cluster), went_back: kept.went_back.clone().or_else(|| origin.went_back.clone()) };
+        if both != kept || self.written.is_none_or(|at| at.elapsed() >= WRITE_EVERY) {
+            let end = self.log.watermarks().await?.get(&PARTITION).map_or(0, |(_, end)| *end);
+            self.log.commit(vec![(PARTITION, end, encode(&both, &self.topic_id))]).await?;
+            self.written = Some(Instant::now());
+        }
+        Ok(both)
+    }
+}
+
+/// The group whose commit keeps it.
+pub fn group(pipeline: &str) -> String {
+    format!("highwater.{pipeline}.source.origin")
 }
 
 /// `origin|<topic id>|<cluster>|<what was found>`

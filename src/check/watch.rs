@@ -20,9 +20,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
-use super::origin::{Kept, Origin};
+use super::origin::{self, Kept, Origin};
 use super::{State, check_tables};
-use crate::catalog::session::within;
 use crate::catalog::{self, Database, Wal};
 use crate::config::PipelineConfig;
 
@@ -65,6 +64,8 @@ pub struct Watch {
     kept: Option<Kept>,
     /// It was said that Kafka does not tell or keep it.
     unkept: bool,
+    /// It was said that Postgres does not let us ask.
+    unasked: bool,
 }
 
 /// Why the lanes cannot go on as they are.
@@ -89,7 +90,7 @@ pub fn watch() -> (Witness, Watch) {
     let read_lsn = Arc::new(AtomicU64::new(0));
     (
         Witness { questions: Questions::Asked(asks), read_lsn: Arc::clone(&read_lsn) },
-        Watch { questions, read_lsn, known: None, origin: Origin::default(), kept: None, unkept: false },
+        Watch { questions, read_lsn, known: None, origin: Origin::default(), kept: None, unkept: false, unasked: false },
     )
 }
 
@@ -181,21 +182,28 @@ impl Watch {
         self.open(config, plan).await;
         // Before the server is asked: its WAL only grows.
         let read_lsn = self.read_lsn.load(Ordering::Relaxed);
-        match within(catalog::wal(database)).await {
+        match database.within(catalog::wal(database)).await {
             Ok(wal) => {
                 if let Some(what) = self.went_back(read_lsn, &wal) {
                     return Look::Ended(Found::WentBack(what));
                 }
             }
             // A role that may not ask goes without.
-            Err(catalog::Error::Refused(_)) => {}
+            Err(catalog::Error::Refused(why)) => {
+                if !std::mem::replace(&mut self.unasked, true) {
+                    warn!(
+                        pipeline = config.name,
+                        "a restored database or another cluster will not be noticed: {why}; let the role call pg_control_system() and pg_current_wal_lsn()"
+                    );
+                }
+            }
             Err(error) => return Look::Unknown(error.to_string()),
         }
         if !at_tables {
             return Look::Same(None);
         }
         // Read before the check, so that what changes in between is looked at again.
-        let told = match within(catalog::definition(database, &names, &plan.source)).await {
+        let told = match database.within(catalog::definition(database, &names, &plan.source)).await {
             Ok(told) if self.known.as_ref() == Some(&told.text) => return Look::Same(told.source_by),
             Ok(told) => told,
             Err(error) => return Look::Unknown(error.to_string()),
@@ -220,7 +228,13 @@ impl Watch {
     /// Finds out what earlier engines kept. While Kafka does not tell, no lane reads.
     async fn open(&mut self, config: &PipelineConfig, plan: &Plan) {
         if self.kept.is_none() {
-            match Kept::open(config, &config.topic(&plan.source.schema, &plan.source.name)).await {
+            let topic = config.topic(&plan.source.schema, &plan.source.name);
+            let opened = async {
+                let kept = Kept::open(&config.source.kafka, &config.name, &topic).await?;
+                let origin = kept.read().await?;
+                Ok((kept, origin))
+            };
+            match opened.await {
                 Ok((kept, origin)) => {
                     self.kept = Some(kept);
                     self.origin = Origin { cluster: origin.cluster.or(self.origin.cluster), went_back: origin.went_back };
@@ -230,11 +244,11 @@ impl Watch {
         }
     }
 
-    /// For engines to come.
+    /// For engines to come, and learns what others have found.
     async fn keep(&mut self, config: &PipelineConfig) {
-        let Some(kept) = &self.kept else { return };
-        match kept.put(&self.origin).await {
-            Ok(()) => self.unkept = false,
+        let Some(kept) = &mut self.kept else { return };
+        match kept.keep(&self.origin).await {
+            Ok(origin) => (self.origin, self.unkept) = (origin, false),
             Err(error) => self.say_unkept(config, &error),
         }
     }
@@ -245,8 +259,8 @@ impl Watch {
             warn!(
                 pipeline = config.name,
                 %error,
-                "the group highwater.{}.origin cannot be read or written: an engine that starts after this one may not know that the database went back",
-                config.name
+                "the group {} cannot be read or written: an engine that starts after this one may not know that the database went back",
+                origin::group(&config.name)
             );
         }
     }

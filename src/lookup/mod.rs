@@ -24,7 +24,6 @@ use std::time::Duration;
 use highwater_sql::{LookupKey, LookupRow, Plan, RowError, Value};
 
 use crate::catalog::Database;
-use crate::catalog::session::within;
 use crate::metrics::Metrics;
 use cache::{Cache, Limits};
 use postgres::Loader;
@@ -179,7 +178,7 @@ impl One {
     async fn load(&self, database: &Database, mut wanted: Vec<LookupKey>, found: &mut HashMap<LookupKey, Found>) -> Result<(), Error> {
         for n in 1..=LOADS_MAX {
             let load = self.cache.begin(&wanted);
-            let mut rows = within(self.loader.load(database, &wanted)).await?;
+            let mut rows = database.within(self.loader.load(database, &wanted)).await?;
             let discarded = load.finish(|key| rows.get(key)?.as_ref().ok().cloned());
             self.metrics.discarded.inc_by(discarded.len() as u64);
             let again: HashSet<_> = if n < LOADS_MAX { discarded.into_iter().collect() } else { HashSet::new() };

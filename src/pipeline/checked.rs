@@ -6,7 +6,6 @@ use std::sync::Arc;
 use highwater_sql::{Plan, parse};
 use tokio::runtime::Handle;
 
-use crate::catalog::session::within;
 use crate::catalog::{self, Database};
 use crate::check::watch::Witness;
 use crate::check::{self, State};
@@ -42,7 +41,7 @@ impl<'c> Checked<'c> {
         let topic = config.topic(&plan.source.schema, &plan.source.name);
         let database = Database::new(&config.source.postgres).map_err(|e| text(&e))?;
         let names = parse::tables(&config.select.sql).map_err(|e| text(&e))?;
-        let defined = within(catalog::definition(&database, &names, &plan.source)).await.map_err(|e| text(&e))?;
+        let defined = database.within(catalog::definition(&database, &names, &plan.source)).await.map_err(|e| text(&e))?;
         // What the check saw is what this run is over: nobody asks again.
         let witness = Witness::that_asked(defined.source_by);
         Ok(Self { config, plan, topic, metrics: Metrics::new().map_err(|e| text(&e))?, database, witness })

@@ -3,6 +3,7 @@
 //! Each has a thread of its own with a current-thread runtime: one that is stuck delays no other.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use highwater_sql::Plan;
@@ -44,9 +45,19 @@ pub(super) fn lines(problems: &[Problem]) -> String {
 /// Tells how a lane ended.
 pub(super) type Ended = oneshot::Receiver<Result<(), sink::Error>>;
 
+/// What one start of a sink's lane leaves to the next.
+#[derive(Debug, Default)]
+pub(super) struct Past {
+    /// It stopped by itself: whoever mended the cause starts the engine again.
+    pub stopped: bool,
+    /// It had an epoch: it replaces no other pipeline's any more.
+    pub begun: Arc<AtomicBool>,
+}
+
 /// What runs of a pipeline.
 pub(super) struct Started {
-    pub lanes: Vec<Ended>,
+    /// By the number of the sink.
+    pub lanes: Vec<(usize, Ended)>,
     pub metrics: Vec<Arc<LaneMetrics>>,
     /// Follows the lookup tables until it is dropped.
     pub tail: Tail,
@@ -62,19 +73,23 @@ pub(super) struct Pipeline<'a> {
 }
 
 impl Pipeline<'_> {
-    /// Starts every lane; they end with `shutdown`.
-    pub fn start(&self, shutdown: &watch::Receiver<bool>) -> Result<Started, String> {
+    /// Starts every lane that did not stop by itself before; they end with `shutdown`.
+    pub fn start(&self, shutdown: &watch::Receiver<bool>, pasts: &[Past]) -> Result<Started, String> {
         let config = self.config;
         let database = Database::new(&config.source.postgres).map_err(|e| e.to_string())?;
         let lookups = Arc::new(Lookups::new(&config.name, &self.plan, database, self.metrics));
         let tail = Tail::start(config, &self.plan, Arc::clone(&lookups)).map_err(|e| e.to_string())?;
         let (mut lanes, mut lane_metrics) = (Vec::new(), Vec::new());
-        for sink in &config.sinks {
+        for (n, (sink, past)) in config.sinks.iter().zip(pasts).enumerate() {
             let name = sink.name();
             let group = group(config, name);
             let topic = config.topic(&self.plan.source.schema, &self.plan.source.name);
             let log = KafkaLog::open(&config.source.kafka, &group, &topic).map_err(|e| e.to_string())?;
             let metrics = Arc::new(LaneMetrics::new(self.metrics.clone(), &config.name, name));
+            lane_metrics.push(metrics.clone());
+            if past.stopped {
+                continue;
+            }
             let select = Select {
                 plan: self.plan.clone(),
                 lookups: Rows::Live(lookups.clone()),
@@ -84,16 +99,16 @@ impl Pipeline<'_> {
                 policy: policy(sink),
             };
             let lane = Unstarted { pipeline: self, name, group, topic, select: Arc::new(select), metrics: metrics.clone() };
-            lanes.push(match sink {
+            let ended = match sink {
                 SinkConfig::RedisRanking(ranking) => {
                     if let Some(verify) = ranking.verify {
                         tokio::spawn(self.schedule(ranking, verify, &metrics)?.run(shutdown.clone()));
                     }
-                    lane.start(self.ranking(ranking, log, &metrics)?, shutdown.clone())?
+                    lane.start(self.ranking(ranking, log, &metrics)?.continuing(past.begun.clone()), shutdown.clone())?
                 }
                 SinkConfig::Webhook(webhook) => lane.start(self.webhook(webhook, name, log)?, shutdown.clone())?,
-            });
-            lane_metrics.push(metrics);
+            };
+            lanes.push((n, ended));
         }
         Ok(Started { lanes, metrics: lane_metrics, tail })
     }

@@ -1,7 +1,7 @@
 //! A range of time, to a webhook: the events of the records whose Kafka timestamp is in `[from, to)`, once more, under the same ids.
 //!
-//! Events of one key arrive in order among themselves. Beside an engine that runs, live events go on arriving: a receiver that lost its data should take the replay
-//! to its end before it relies on what is newest. Lookup rows are read now, as a lane reads them.
+//! Events of one key arrive in order among themselves. Beside an engine that runs, live events go on arriving, and older ones after them: a receiver that
+//! keeps the latest of a key goes by `time`, or the engines are stopped meanwhile. Lookup rows are read now, as a lane reads them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -10,6 +10,7 @@ use crate::config::PipelineConfig;
 use crate::decode::RecordDecoder;
 use crate::pipeline;
 use crate::pipeline::checked::Checked;
+use crate::sink::ranking::epoch;
 use crate::sink::ranking::rebuild::{Difference, Served};
 use crate::sink::ranking::{Payload, Ranking, RankingConfig};
 use crate::sink::{Policy, Selected, Sink as _};
@@ -88,12 +89,8 @@ async fn compare(
 
 /// From the first record that a rebuild reads to the last one that the served epoch has read.
 async fn spans(log: &KafkaLog, served: &Served, since_ms: i64) -> Result<Spans, Error> {
-    let since = log.offsets_at(since_ms.max(0)).await.map_err(Error::refused)?;
-    let watermarks = log.watermarks().await.map_err(Error::refused)?;
-    let span = |(partition, next): (&i32, &i64)| {
-        let low = watermarks.get(partition).map_or(0, |(low, _)| *low);
-        (*partition, (since.get(partition).map_or(low, |at| low.max(*at)), *next))
-    };
+    let held = epoch::spans(log, since_ms).await.map_err(Error::refused)?;
+    let span = |(partition, next): (&i32, &i64)| (*partition, (held.get(partition).map_or(0, |(start, _)| *start), *next));
     Ok(served.next.iter().map(span).collect())
 }
 

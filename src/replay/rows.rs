@@ -87,7 +87,7 @@ pub async fn replay(config: &PipelineConfig, section: &WebhookConfig, arguments:
     let committed = log.committed(&partitions).await.map_err(Error::refused)?;
     let found = committed.values().find_map(|(_, metadata)| decode_key(metadata)).filter(|key| key.len() == table.key.len());
     let last = found.filter(|_| !arguments.dry_run && !arguments.restart);
-    let total = table.estimate(&database).await;
+    let total = database.within(async { Ok::<_, catalog::Error>(table.estimate(&database).await) }).await.unwrap_or_default();
     match (&last, total) {
         (Some(key), _) => println!("{name}: continues where it stopped, after the row with the key {}", table.key_json(key)),
         (None, Some(total)) => println!("{name}: about {total} rows of {}", table.name),
@@ -138,7 +138,7 @@ impl Run {
     async fn read(&mut self) -> Result<Option<Vec<TableRow>>, Error> {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
         loop {
-            match self.table.read(&self.database, self.last.as_deref()).await {
+            match self.database.within(self.table.read(&self.database, self.last.as_deref())).await {
                 Ok(rows) => {
                     if backoff.tries() > 0 {
                         info!(tries = backoff.tries(), "postgres answers again");

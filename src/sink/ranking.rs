@@ -12,7 +12,7 @@
 
 mod config;
 
-mod epoch;
+pub mod epoch;
 
 mod function;
 
@@ -30,6 +30,7 @@ pub mod verify;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use highwater_sql::Plan;
 use tokio::sync::Mutex;
@@ -63,6 +64,8 @@ pub struct Ranking<L> {
     functions: Functions,
     log: L,
     metrics: Arc<LaneMetrics>,
+    /// An epoch was adopted since the process started: this engine no longer replaces what another pipeline left.
+    begun: Arc<AtomicBool>,
     held: Mutex<Held>,
 }
 
@@ -70,8 +73,6 @@ pub struct Ranking<L> {
 struct Held {
     session: Option<Session>,
     adopted: Option<Adopted>,
-    /// No epoch was adopted since the process started: this engine may replace what another pipeline left.
-    starting: bool,
 }
 
 /// The epoch that batches are sent to.
@@ -88,15 +89,27 @@ struct Adopted {
 impl<L: Log> Ranking<L> {
     /// A ranking that has not connected yet.
     pub fn new(config: &RankingConfig, plan: &Plan, sql: &str, log: L, metrics: Arc<LaneMetrics>) -> Result<Self, Vec<Problem>> {
-        let held = Held { session: None, adopted: None, starting: true };
+        let held = Held { session: None, adopted: None };
         Ok(Self {
             url: config.redis.clone(),
             layout: config.layout(plan, sql)?,
             functions: Functions::new(&config.key),
             log,
             metrics,
+            begun: Arc::default(),
             held: Mutex::new(held),
         })
+    }
+
+    /// The same as the one before it in this process, which had `begun` or not.
+    #[must_use]
+    pub fn continuing(mut self, begun: Arc<AtomicBool>) -> Self {
+        self.begun = begun;
+        self
+    }
+
+    fn is_starting(&self) -> bool {
+        !self.begun.load(Ordering::Relaxed)
     }
 
     /// The same with this clock instead of the server's; for tests.
@@ -110,8 +123,7 @@ impl<L: Log> Ranking<L> {
     /// no lane of this process running on the ranking.
     pub async fn replay(&self, from_ms: Option<i64>) -> Result<(), Error> {
         let mut held = self.held.lock().await;
-        let held = &mut *held;
-        let session = connected(&mut held.session, &self.url, held.starting).await?;
+        let session = connected(&mut held.session, &self.url, self.is_starting()).await?;
         let state = session.call(&self.functions.state()).await?;
         self.check_from(&state, from_ms)?;
         let topic = self.log.id().await.map_err(unanswered)?;
@@ -192,21 +204,20 @@ impl<L: Log> Ranking<L> {
 
     async fn try_resume(&self, held: &mut Held, partitions: &[i32]) -> Result<Resume, Error> {
         held.adopted = None;
-        let session = connected(&mut held.session, &self.url, held.starting).await?;
+        let session = connected(&mut held.session, &self.url, self.is_starting()).await?;
         for _ in 0..ADOPT_TRIES_MAX {
             let state: State = session.call(&self.functions.state()).await?;
             let topic = self.log.id().await.map_err(unanswered)?;
             let mine = self.identity(session, topic);
-            match (epoch::decide(state_epoch(&state), &mine, held.starting), state.current) {
+            match (epoch::decide(state_epoch(&state), &mine, self.is_starting()), state.current) {
                 (Decision::Adopt, Some(current)) => {
                     let (adopted, resume) = self.adopt(current, partitions).await?;
-                    (held.adopted, held.starting) = (Some(adopted), false);
+                    held.adopted = Some(adopted);
+                    self.begun.store(true, Ordering::Relaxed);
                     return Ok(resume);
                 }
-                (Decision::FencedByPipeline, _) => return Err(fenced("another pipeline, or another version of this one,")),
-                (Decision::FencedByTopic, _) => {
-                    return Err(fenced("a pipeline on another topic, or on this one before it was created again,"));
-                }
+                (Decision::FencedByPipeline, _) => return Err(fenced_by_pipeline()),
+                (Decision::FencedByTopic, _) => return Err(fenced_by_topic()),
                 (Decision::Begin(reason), current) => {
                     let boundary = epoch::carried(current.as_ref(), &mine.topic);
                     let state = State { now_ms: state.now_ms, current };
@@ -315,9 +326,17 @@ fn not_resumed() -> Error {
     Error::Retry("redis was not asked where to go on yet".to_owned())
 }
 
-fn fenced(whose: &str) -> Error {
+fn fenced_by_topic() -> Error {
     Error::Stop {
-        message: format!("{whose} has taken over the ranking's key since this engine started"),
+        message: "the ranking is of another topic than this engine began with: the topic was created anew, or a pipeline on another topic took over the key"
+            .to_owned(),
+        remedy: "if it was created anew, start this engine again: it rebuilds the ranking; otherwise give each pipeline a key of its own first".to_owned(),
+    }
+}
+
+fn fenced_by_pipeline() -> Error {
+    Error::Stop {
+        message: "another pipeline, or another version of this one, has taken over the ranking's key since this engine started".to_owned(),
         remedy: "stop the other one or give it a key of its own, then start this one again: it will rebuild the ranking".to_owned(),
     }
 }

@@ -144,6 +144,18 @@ async fn an_edited_pipeline_replaces_the_one_that_runs() {
             if log.contains("has taken over the ranking's key") { Ok(()) } else { Err("it has not".to_owned()) }
         })
         .await;
+        // AND leaves the key alone when a change of the tables starts its other lane again
+        let events = trial.stage.scenario.source.clone();
+        trial.stage.database.run(&format!("ALTER TABLE {events} ALTER COLUMN duration_ms SET DEFAULT 1")).await;
+        for engine in &trial.stage.engines {
+            eventually("its lanes start again", seconds(60), async || {
+                if engine.log().contains("the lanes start again") { Ok(()) } else { Err(engine.log()) }
+            })
+            .await;
+        }
+        trial.pause(2_000, 4_000).await;
+        let log = trial.stage.engines[1].log();
+        assert!(!log.contains("has taken over the ranking's key"), "{log}");
         trial.remember_peak(0);
         trial.stage.engines[0].kill();
         drop(trial.stage.engines.remove(0));

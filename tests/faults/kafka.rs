@@ -112,7 +112,7 @@ async fn a_topic_is_made_anew() {
                 eventually("the ranking's lane stops", seconds(60), async || {
                     let log = trial.stage.engines[0].log();
                     // Who asks for the topic's id first, or who reads behind its end.
-                    let said = ["on this one before it was created again", "or the topic was created again"];
+                    let said = ["than this engine began with: the topic was created anew", "or the topic was created again"];
                     if said.iter().any(|said| log.contains(said)) { Ok(()) } else { Err(log) }
                 })
                 .await;

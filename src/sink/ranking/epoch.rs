@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use tracing::warn;
+
 use super::config::Layout;
 use super::function::{Epoch, Identity, NewEpoch, State};
 use crate::progress::Boundary;
@@ -100,6 +102,27 @@ pub fn since_ms(layout: &Layout, floor_ms: i64, from_ms: Option<i64>) -> Result<
     }
 }
 
+/// What each partition holds since then: its first offset, and the one after its last.
+///
+/// Where retention has removed records, and all that are left are of since then, the removed ones may be as well; that is said.
+pub async fn spans<L: Log>(log: &L, since_ms: i64) -> Result<BTreeMap<i32, (i64, i64)>, source::Error> {
+    let since = log.offsets_at(since_ms.max(0)).await?;
+    let watermarks = log.watermarks().await?;
+    let mut spans = BTreeMap::new();
+    for (partition, (low, high)) in watermarks {
+        let start = since.get(&partition).map_or(low, |at| low.max(*at));
+        if start == low && 0 < low && low < high {
+            warn!(
+                partition,
+                "the topic holds nothing from before offset {low}: rows of changes that its retention removed are missing in the ranking; \
+                 it must hold what `window` and `ahead` reach back to"
+            );
+        }
+        spans.insert(partition, (start, high));
+    }
+    Ok(spans)
+}
+
 fn signed(ms: u64) -> i64 {
     i64::try_from(ms).unwrap_or(i64::MAX)
 }
@@ -119,12 +142,7 @@ pub async fn plan<L: Log>(
     let needed_ms = floor_ms(layout, state, &identity.fingerprint).saturating_sub(signed(layout.ahead_ms));
     let since_ms = from_ms.map_or(needed_ms, |from_ms| needed_ms.min(from_ms));
     let boundary = boundary.filter(|boundary| boundary.arrived_ms >= since_ms);
-    let since = log.offsets_at(since_ms.max(0)).await?;
-    let watermarks = log.watermarks().await?;
-    let partitions: BTreeMap<_, _> = watermarks
-        .into_iter()
-        .map(|(partition, (low, high))| (partition, (since.get(&partition).map_or(low, |at| low.max(*at)), high)))
-        .collect();
+    let partitions = spans(log, since_ms).await?;
     let id = format!("{:032x}", rand::random::<u128>());
     Ok(NewEpoch { id, identity, boundary, window_ms: layout.window_ms, bucket_ms: layout.bucket_ms, scale: layout.scale, partitions })
 }

@@ -62,8 +62,7 @@ impl<L: Log> Ranking<L> {
     pub async fn standing(&self, records: &[(i32, i64)]) -> Result<(String, Vec<Standing>), Error> {
         let mut held = self.held.lock().await;
         let result = async {
-            let starting = held.starting;
-            let session = connected(&mut held.session, &self.url, starting).await?;
+            let session = connected(&mut held.session, &self.url, self.is_starting()).await?;
             for _ in 0..ADOPT_TRIES_MAX {
                 let state: State = session.call(&self.functions.state()).await?;
                 let topic = self.log.id().await.map_err(unanswered)?;
@@ -97,8 +96,7 @@ impl<L: Log> Ranking<L> {
     pub async fn count(&self, epoch: &str, record: (i32, i64), owed: Sides, due: &Due) -> Result<(), Error> {
         let mut held = self.held.lock().await;
         let result = async {
-            let starting = held.starting;
-            let session = connected(&mut held.session, &self.url, starting).await?;
+            let session = connected(&mut held.session, &self.url, self.is_starting()).await?;
             let call = self.functions.replay(epoch, record, owed, due.left, due.payload.entries());
             match session.call(&call).await? {
                 Reply::Done(_) => Ok(()),

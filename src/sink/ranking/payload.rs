@@ -106,7 +106,7 @@ fn contribution<'a>(layout: &Layout, row: &'a [Value]) -> Result<Option<Contribu
         return Ok(None);
     }
     let amount = score.to_scaled(layout.scale).map_err(|error| error.in_column(&layout.score.name))?;
-    if amount.abs() > AMOUNT_MAX {
+    if amount.unsigned_abs() > AMOUNT_MAX.unsigned_abs() {
         let message = format!("score out of range: it must be within 2^53 units of 10^-{}", layout.scale);
         return Err(RowError::new("22003", message).in_column(&layout.score.name));
     }
@@ -217,6 +217,16 @@ mod tests {
         let left: Vec<_> = sums(&payload).into_iter().map(|(_, _, amount, rows, came)| (amount, rows, came)).collect();
         assert_eq!(left, [(0, 0, 12)], "the good row came and went six times, the bad ones never");
         payload.add(&layout(), None, Some(&row("a", 9_007_199_254_740.0, AT_US))).unwrap();
+    }
+
+    #[test]
+    fn the_smallest_integer_is_out_of_range_too() {
+        let layout = Layout { scale: 0, ..layout() };
+        for (score, fits) in [(i64::MIN, false), (i64::MAX, false), (-AMOUNT_MAX, true), (-AMOUNT_MAX - 1, false)] {
+            let row = vec![Value::Text("a".into()), Value::Int(score), row("a", 1.0, AT_US)[2].clone()];
+            let added = Payload::default().add(&layout, None, Some(&row));
+            assert_eq!(added.map_err(|failed| failed.error.sqlstate).err(), (!fits).then_some("22003"), "{score}");
+        }
     }
 
     #[test]

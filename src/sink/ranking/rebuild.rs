@@ -228,7 +228,7 @@ impl Difference {
 }
 
 /// Units of 10^-scale, with the point.
-fn decimal(units: i128, scale: u8) -> String {
+pub fn decimal(units: i128, scale: u8) -> String {
     let scale = usize::from(scale);
     let digits = format!("{:0>width$}", units.unsigned_abs(), width = scale + 1);
     let (whole, fraction) = digits.split_at(digits.len() - scale);

@@ -89,11 +89,8 @@ impl Schedule {
         let mut connection = lock.connection().await?;
         loop {
             let take = "SELECT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended($1, 0))";
-            let ours: bool = sqlx::query_scalar(take)
-                .bind(format!("highwater.verify.{pipeline}.{sink}"))
-                .fetch_one(&mut *connection)
-                .await
-                .map_err(catalog::Error::from)?;
+            let taken = sqlx::query_scalar(take).bind(format!("highwater.verify.{pipeline}.{sink}")).fetch_one(&mut *connection);
+            let ours: bool = lock.within(async { taken.await.map_err(catalog::Error::from) }).await?;
             if ours {
                 break;
             }

@@ -8,16 +8,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use highwater_sql::Type;
 use redis::cmd;
 use sqlx::{AssertSqlSafe, Row as _};
 
-use super::config::Layout;
+use super::config::{Layout, Slot};
+use super::rebuild::decimal;
 use super::server::Session;
 use crate::catalog::{self, Database};
 use crate::sink::Error;
 use crate::sink::webhook::time::rfc3339;
 
-/// How often a difference is looked at again.
+/// Looks at a difference, the first one included.
 const LOOKS_MAX: usize = 6;
 /// Members that differ and are shown.
 const SHOWN_MAX: usize = 50;
@@ -40,6 +42,8 @@ pub type Total = (i128, i64);
 pub struct Verified {
     /// The stretch, Unix milliseconds: from the first, before the second.
     pub stretch_ms: (i64, i64),
+    /// Decimal digits of an amount.
+    pub scale: u8,
     /// Members that were compared.
     pub members: usize,
     /// Members that go on differing: what the ranking has, what SQL has.
@@ -79,7 +83,7 @@ impl Verified {
         let moment = |ms: i64| rfc3339(ms.saturating_mul(1000)).unwrap_or_else(|| ms.to_string());
         let (from, until) = (moment(self.stretch_ms.0), moment(self.stretch_ms.1));
         let mut out = format!(
-            "{name}: {} of {} members differ, from {from} to {until}; {} are read otherwise than they are\n",
+            "{name}: {} of {} members differ from SQL, from {from} to {until}; of {} readers see another score than is counted\n",
             self.differ.len(),
             self.members,
             self.misread.len()
@@ -87,9 +91,10 @@ impl Verified {
         if self.is_equal() {
             return format!("{name}: equal, {} members, from {from} to {until}\n", self.members);
         }
-        let unit = |amount: Option<i128>| amount.map_or_else(|| "nothing".to_owned(), |amount| amount.to_string());
+        let score = |amount: i128| decimal(amount, self.scale);
+        let shown_score = |amount: Option<i128>| amount.map_or_else(|| "nothing".to_owned(), score);
         for (member, (is, should)) in self.misread.iter().take(SHOWN_MAX) {
-            let _ = writeln!(out, "{member}: readers get {}, its rows come to {}", unit(*is), unit(*should));
+            let _ = writeln!(out, "{member}: readers get {}, its rows come to {}", shown_score(*is), shown_score(*should));
         }
         if self.differ.is_empty() {
             return out;
@@ -102,14 +107,10 @@ impl Verified {
             "member", "ranking", "SQL", "difference", "rows", "SQL's rows"
         );
         for (member, (ranking, table)) in shown {
-            let (amount, expected) = (ranking.0, table.0);
-            let _ = writeln!(
-                out,
-                "{member:width$}  {amount:>20}  {expected:>20}  {:>+16}  {:>12}  {:>12}",
-                amount.saturating_sub(expected),
-                ranking.1,
-                table.1
-            );
+            let difference = ranking.0.saturating_sub(table.0);
+            let sign = if difference > 0 { "+" } else { "" };
+            let (is, expected, difference) = (score(ranking.0), score(table.0), format!("{sign}{}", score(difference)));
+            let _ = writeln!(out, "{member:width$}  {is:>20}  {expected:>20}  {difference:>16}  {:>12}  {:>12}", ranking.1, table.1);
         }
         if self.differ.len() > SHOWN_MAX {
             let _ = writeln!(out, "and {} more", self.differ.len() - SHOWN_MAX);
@@ -171,7 +172,7 @@ impl Verifier<'_> {
         let total = |side: &BTreeMap<String, Total>, member: &String| side.get(member).copied().unwrap_or_default();
         let both = members.iter().map(|member| ((*member).clone(), (total(&ranking, member), total(&table, member))));
         let differ = both.filter(|(_, (ranking, table))| ranking != table).collect();
-        Ok(Verified { stretch_ms, members: members.len(), differ, misread })
+        Ok(Verified { stretch_ms, scale: self.layout.scale, members: members.len(), differ, misread })
     }
 
     /// What the ranking holds of the stretch, and whether what users read is made of what it holds.
@@ -211,16 +212,17 @@ impl Verifier<'_> {
     /// What the table comes to, by the pipeline's own SELECT.
     async fn table(&self, (from_ms, until_ms): (i64, i64)) -> Result<BTreeMap<String, Total>, Failure> {
         let Layout { member, score, time, scale, .. } = self.layout;
-        let (member, score, time) = (quoted(&member.name), quoted(&score.name), quoted(&time.name));
+        let (output, member, score, time) = (output(member), quoted(&member.name), quoted(&score.name), quoted(&time.name));
         let sql = format!(
-            "SELECT q.{member}::text, (sum(round(q.{score}::numeric, {scale})) * 10::numeric ^ {scale})::numeric(1000, 0)::text, count(q.{score})
+            "SELECT {output}, (sum(round(q.{score}::numeric, {scale})) * 10::numeric ^ {scale})::numeric(1000, 0)::text, count(q.{score})
              FROM ({}\n) q WHERE q.{member} IS NOT NULL AND q.{score} IS NOT NULL
                AND q.{time}::timestamptz >= to_timestamp({from_ms} / 1000.0) AND q.{time}::timestamptz < to_timestamp({until_ms} / 1000.0)
              GROUP BY 1",
             self.sql.trim().trim_end_matches(';')
         );
         let mut connection = self.database.connection().await?;
-        let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut *connection).await.map_err(catalog::Error::from)?;
+        let read = async { sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut *connection).await.map_err(catalog::Error::from) };
+        let rows = self.database.within(read).await?;
         let mut members = BTreeMap::new();
         for row in rows {
             let text = |n: usize| row.try_get_unchecked::<String, _>(n).map_err(catalog::Error::from);
@@ -258,6 +260,15 @@ fn misread(
     misread
 }
 
+/// A member of the query `q` as the ranking knows it. `::text` strips the blanks of `char(n)` and adds the mask to `inet`; `concat` calls the output function.
+fn output(member: &Slot) -> String {
+    let name = quoted(&member.name);
+    match member.ty {
+        Type::Bpchar(_) | Type::Inet => format!("pg_catalog.concat(q.{name})"),
+        _ => format!("q.{name}::text"),
+    }
+}
+
 /// An identifier in SQL (`quote_ident`).
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
@@ -268,8 +279,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn members_are_read_as_the_output_function_writes_them() {
+        let slot = |ty| Slot { index: 0, name: "a\"b".to_owned(), ty };
+        assert_eq!(output(&slot(Type::Text)), r#"q."a""b"::text"#);
+        assert_eq!(output(&slot(Type::Bpchar(Some(3)))), r#"pg_catalog.concat(q."a""b")"#);
+        assert_eq!(output(&slot(Type::Inet)), r#"pg_catalog.concat(q."a""b")"#);
+    }
+
+    #[test]
     fn a_member_counts_once_and_the_largest_difference_is_told() {
-        let mut found = Verified { stretch_ms: (0, 1), members: 9, differ: BTreeMap::new(), misread: BTreeMap::new() };
+        let mut found = Verified { stretch_ms: (0, 1), scale: 3, members: 9, differ: BTreeMap::new(), misread: BTreeMap::new() };
         assert_eq!((found.differing().count(), found.largest()), (0, 0));
         found.differ.insert("a".to_owned(), ((5, 1), (12, 1)));
         found.differ.insert("b".to_owned(), ((1, 1), (1, 2)));

@@ -98,7 +98,8 @@ impl Bench {
             functions: Functions::new("top").at(NOW),
             log: self.log.clone(),
             metrics: Arc::new(LaneMetrics::new(self.metrics.clone(), "p", "s")),
-            held: tokio::sync::Mutex::new(Held { session: None, adopted: None, starting: true }),
+            begun: Arc::default(),
+            held: tokio::sync::Mutex::new(Held { session: None, adopted: None }),
         }
     }
 
@@ -299,6 +300,8 @@ async fn a_starting_pipeline_replaces_a_running_one_which_stops() {
     assert!(matches!(old.tick().await, Err(Error::Moved)));
     stops(old.resume(&[0]).await);
     stops(old.resume(&[0]).await);
+    // Nor when a change of the tables starts its lane again.
+    stops(bench.engine().continuing(Arc::clone(&old.begun)).resume(&[0]).await);
     new.tick().await.unwrap();
 }
 
