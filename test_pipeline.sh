@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Every test there is, on a stack of its own: own ports, own directories, taken down at the end. Last line: N passed, N failed.
+# The tests, on a stack of their own: own ports, own directories, taken down at the end. Last line: N passed, N failed.
 #
-#   ./test_pipeline.sh             everything
+#   ./test_pipeline.sh             every test, and a short form of --faults and --simulation
 #   ./test_pipeline.sh --unit      what needs no stack: format, lints, scripts, unit tests
 #   ./test_pipeline.sh --quick     the same, and the first end-to-end test
 #   ./test_pipeline.sh --latency   the latency table alone
@@ -59,7 +59,10 @@ case ${1:-} in
             --first-seed) FIRST_SEED=$2 ;;
             --jobs) JOBS=$2 ;;
             --share) SHARE=$(($2 < 8 ? $2 : 8)) ;;
-            --minutes) export HIGHWATER_SOAK_MINUTES=$2 ;;
+            --minutes)
+              export HIGHWATER_SOAK_MINUTES=$2
+              RUN_SECONDS_MAX=$((RUN_SECONDS_MAX + 60 * $2))
+              ;;
           esac
           shift
           ;;
@@ -169,8 +172,9 @@ faults_job() { # QUEUE STACK
     HIGHWATER_FAULT_SEED=$seed HIGHWATER_FAULT_SEEDS=1 timeout "$RUN_SECONDS_MAX" \
       "$FAULTS_BINARY" --ignored --test-threads=1 --nocapture --exact "$scenario" >"$log" 2>&1 || word=FAILED
     grep -q '^test result: ok. 1 passed' "$log" || word=FAILED
-    printf '%-6s %-70s seed %3d %5d s\n' "$word" "${scenario#faults::}" "$seed" $((SECONDS - began))
-    [[ $word == ok ]] || sed -n '/panicked at/,$p' "$log" | grep -vE '^ +([0-9]+: |at )' | cut -c1-500 | head -20
+    [[ $word == FAILED ]] || ! grep -q '^ *skipped: ' "$log" || word=skipped
+    printf '%-7s %-70s seed %3d %5d s\n' "$word" "${scenario#faults::}" "$seed" $((SECONDS - began))
+    [[ $word != FAILED ]] || sed -n '/panicked at/,$p' "$log" | grep -vE '^ +([0-9]+: |at )' | cut -c1-500 | head -20
   done
 }
 
@@ -184,7 +188,7 @@ next_run() { # QUEUE
 
 # The scenarios whose names hold one of these, every seed of each; then the table with one line of figures for each run.
 faults() { # NAME...
-  local known wanted=() scenario seed job name log=$LOGS/faults.log queue=$LOGS/faults/queue began=$SECONDS ok bad runs
+  local known wanted=() scenario seed job name log=$LOGS/faults.log queue=$LOGS/faults/queue began=$SECONDS ok bad skipped runs
   FAULTS_BINARY=$(test_binary --test main)
   known=$("$FAULTS_BINARY" --ignored --list | sed -n 's/^\(faults::.*\): test$/\1/p')
   for name in "$@"; do
@@ -217,9 +221,10 @@ faults() { # NAME...
   done
   wait
   ok=$(grep -c '^ok ' "$log") || true
-  bad=$((runs - ok)) # one that was cut off has not passed
+  skipped=$(grep -c '^skipped ' "$log") || true
+  bad=$((runs - ok - skipped)) # one that was cut off has not passed
   passed=$((passed + ok)) failed=$((failed + bad))
-  echo "== faults: $ok passed, $bad failed, $((SECONDS - began)) s"
+  echo "== faults: $ok passed, $bad failed$( ((skipped == 0)) || echo ", $skipped skipped"), $((SECONDS - began)) s"
   [[ -f $LOGS/faults.tsv ]] || return 0
   echo
   sort -t $'\t' -k1,1 -k2,2n "$LOGS/faults.tsv" | awk -F '\t' 'BEGIN { form = "%-28s %5s %8s %8s %9s %6s %11s %8s %9s\n"
