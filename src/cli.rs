@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::sink::ranking::VerifyConfig;
 use crate::telemetry::{self, LogFormat};
 use crate::{check, config, eval, pipeline, replay};
 use clap::{Args, Parser, Subcommand};
@@ -50,7 +51,7 @@ enum Command {
         #[arg(long, default_value = "ranking")]
         sink: String,
         /// How long one statement may take in Postgres [default: timeout of [sink.verify], or 10s]
-        #[arg(long, value_name = "DURATION")]
+        #[arg(long, value_name = "DURATION", value_parser = statement_limit)]
         timeout: Option<config::Duration>,
     },
     /// Tell a sink again what it was told: rebuild a ranking, or send the events of a range of time, or the table's rows, to a webhook.
@@ -96,6 +97,13 @@ fn table_and_file(text: &str) -> Result<(String, PathBuf), String> {
         Some((table, file)) if !table.is_empty() && !file.is_empty() => Ok((table.to_owned(), file.into())),
         _ => Err("write TABLE=ROWS.jsonl".to_owned()),
     }
+}
+
+/// As `[sink.verify]` has it.
+fn statement_limit(text: &str) -> Result<config::Duration, String> {
+    let (min, max) = VerifyConfig::TIMEOUTS;
+    let limit: config::Duration = text.parse()?;
+    if limit < min || limit > max { Err(format!("choose between {min} and {max}")) } else { Ok(limit) }
 }
 
 /// Runs the command that the arguments name.

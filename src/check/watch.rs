@@ -31,6 +31,10 @@ const TABLES_EVERY: Duration = Duration::from_secs(10);
 const WAL_EVERY: Duration = Duration::from_secs(1);
 /// How soon it is asked again when it does not answer and a lane waits.
 const RETRY_EVERY: Duration = Duration::from_millis(250);
+/// Its SQLSTATE.
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
+/// How long after what it has found an engine looks whether another one has not overwritten it at that moment.
+const KEEP_AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// Questions that wait for the same answer; one lane has one at a time.
 const QUESTIONS_MAX: usize = 256;
 
@@ -151,13 +155,14 @@ impl Watch {
                     if let Found::WentBack(what) = &ended {
                         self.origin.went_back.get_or_insert_with(|| what.clone());
                         self.keep(config).await;
+                        tokio::time::sleep(KEEP_AGAIN_AFTER).await;
+                        self.keep(config).await;
                     }
                     break ended;
                 }
                 Look::Same(answer) => {
                     if due {
                         told = Some(Instant::now());
-                        self.keep(config).await;
                     }
                     if std::mem::take(&mut silent) {
                         info!(pipeline = config.name, "postgres says again whether the tables changed");
@@ -172,6 +177,9 @@ impl Watch {
                 }
                 Look::Unknown(_) => {}
             }
+            if due {
+                self.keep(config).await;
+            }
         };
         database.close().await;
         ended
@@ -180,6 +188,9 @@ impl Watch {
     async fn look(&mut self, config: &PipelineConfig, plan: &Plan, database: &Database, at_tables: bool) -> Look {
         let Ok(names) = highwater_sql::parse::tables(&config.select.sql) else { return Look::Same(None) };
         self.open(config, plan).await;
+        if let Some(what) = self.noticed_before() {
+            return Look::Ended(Found::WentBack(what));
+        }
         // Before the server is asked: its WAL only grows.
         let read_lsn = self.read_lsn.load(Ordering::Relaxed);
         match database.within(catalog::wal(database)).await {
@@ -190,10 +201,10 @@ impl Watch {
             }
             // A role that may not ask goes without.
             Err(catalog::Error::Refused(why)) => {
-                if !std::mem::replace(&mut self.unasked, true) {
+                if why.contains(INSUFFICIENT_PRIVILEGE) && !std::mem::replace(&mut self.unasked, true) {
                     warn!(
                         pipeline = config.name,
-                        "a restored database or another cluster will not be noticed: {why}; let the role call pg_control_system() and pg_current_wal_lsn()"
+                        "a restored database or another cluster will not be noticed: {why}; let the role call pg_control_system() and pg_current_wal_flush_lsn()"
                     );
                 }
             }
@@ -265,11 +276,16 @@ impl Watch {
         }
     }
 
+    /// What an engine before this one, or beside it, has found.
+    fn noticed_before(&self) -> Option<String> {
+        self.origin.went_back.as_ref().map(|found| format!("an engine noticed before that {found}"))
+    }
+
     /// What shows that the database is another one than was read up to `read_lsn`, or showed it to an engine before. A standby may lag: its position says
     /// nothing.
     fn went_back(&mut self, read_lsn: u64, wal: &Wal) -> Option<String> {
-        if let Some(found) = &self.origin.went_back {
-            return Some(format!("an engine noticed before that {found}"));
+        if let Some(found) = self.noticed_before() {
+            return Some(found);
         }
         if let Some(was) = self.origin.cluster.replace(wal.cluster).filter(|was| *was != wal.cluster) {
             return Some(format!("it is another cluster, {} and not {was}: its LSNs are others", wal.cluster));

@@ -37,7 +37,7 @@ impl<S: Sink> Lane<S> {
                 self.reading.assigned = None;
                 self.restart_at(Instant::now());
                 self.finish_call(RELEASE_WAIT).await?;
-                self.commit_settled().await;
+                self.commit_settled(RELEASE_WAIT).await;
                 self.parts.source.release();
             }
             Some(Event::Failed(failure)) => return Err(stop(failure)),
@@ -82,15 +82,17 @@ impl<S: Sink> Lane<S> {
     }
 
     /// Commits what was written of every partition, the last time included: nobody waited for the answer then.
-    async fn commit_settled(&mut self) {
+    async fn commit_settled(&mut self, wait: Duration) {
         let mut last = std::mem::take(&mut self.committed);
         last.append(&mut self.settled);
         let offsets = self.offsets(&last);
         if offsets.is_empty() {
             return;
         }
-        if let Err(error) = self.parts.source.commit_now(offsets).await {
-            info!(%error, "the last offsets were not committed; the sink has the progress, or the same ids come again");
+        match timeout(wait, self.parts.source.commit_now(offsets)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => info!(%error, "the last offsets were not committed; the sink has the progress, or the same ids come again"),
+            Err(_) => info!("the last offsets were not committed in time; the sink has the progress, or the same ids come again"),
         }
     }
 
@@ -112,9 +114,9 @@ impl<S: Sink> Lane<S> {
         if let Err(stop) = finished {
             error!(%stop, "while draining");
         }
-        if timeout(left().max(GRACE), self.commit_settled()).await.is_err() {
-            info!("the last offsets were not committed in time; the sink has the progress, or the same ids come again");
-        }
+        // What is most likely committed already is not waited for longer.
+        let wait = if self.settled.is_empty() { GRACE } else { left().max(GRACE) };
+        self.commit_settled(wait).await;
         if timeout(left().max(GRACE), self.parts.source.close()).await.is_err() {
             info!("the consumer group was not left in time; its session ends by itself");
         }

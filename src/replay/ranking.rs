@@ -90,7 +90,8 @@ async fn compare(
 /// From the first record that a rebuild reads to the last one that the served epoch has read.
 async fn spans(log: &KafkaLog, served: &Served, since_ms: i64) -> Result<Spans, Error> {
     let held = epoch::spans(log, since_ms).await.map_err(Error::refused)?;
-    let span = |(partition, next): (&i32, &i64)| (*partition, (held.get(partition).map_or(0, |(start, _)| *start), *next));
+    held.warn_of_cuts();
+    let span = |(partition, next): (&i32, &i64)| (*partition, (held.partitions.get(partition).map_or(0, |(start, _)| *start), *next));
     Ok(served.next.iter().map(span).collect())
 }
 

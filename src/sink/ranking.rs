@@ -147,11 +147,15 @@ impl<L: Log> Ranking<L> {
         (reason, from_ms): (Reason, Option<i64>),
     ) -> Result<bool, Error> {
         let identity = self.identity(session, topic);
-        let new = epoch::plan(&self.log, &self.layout, state, identity, boundary, from_ms).await.map_err(unanswered)?;
+        let (new, spans) = epoch::plan(&self.log, &self.layout, state, identity, boundary, from_ms).await.map_err(unanswered)?;
         let old = state.current.as_ref().map_or("", |current| &current.id);
         if let Reply::Done(done) = session.call(&self.functions.begin(old, &new)).await? {
             self.metrics.epoch_begun(reason.label());
             info!(epoch = new.id, reason = reason.label(), boundary = ?new.boundary, partitions = ?new.partitions, "a new epoch begins");
+            // What lies before a boundary does not count anyway.
+            if new.boundary.is_none() {
+                spans.warn_of_cuts();
+            }
             self.note(&done);
             return Ok(true);
         }

@@ -275,6 +275,9 @@ impl ClientContext for Context {
 
     fn stats(&self, statistics: Statistics) {
         let mut notes = lock(&self.notes);
+        if notes.closing {
+            return;
+        }
         let up = statistics.brokers.values().any(|b| b.nodeid >= 0 && b.state == "UP");
         if let Some(since) = notes.down_since.filter(|since| up && since.elapsed() > Duration::from_secs(1)) {
             notes.down_since = None;

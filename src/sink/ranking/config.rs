@@ -53,6 +53,11 @@ pub struct VerifyConfig {
     pub timeout: Duration,
 }
 
+impl VerifyConfig {
+    /// From the shortest to the longest limit of a statement.
+    pub const TIMEOUTS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(600));
+}
+
 fn scale_default() -> u8 {
     SCALE_DEFAULT
 }
@@ -158,7 +163,7 @@ impl RankingConfig {
         if let Some(verify) = &self.verify {
             for (key, value, min, max) in [
                 ("verify.every", verify.every, Duration::from_secs(1), Duration::from_secs(7 * 86_400)),
-                ("verify.timeout", verify.timeout, Duration::from_millis(100), Duration::from_secs(600)),
+                ("verify.timeout", verify.timeout, VerifyConfig::TIMEOUTS.0, VerifyConfig::TIMEOUTS.1),
             ] {
                 if value < min || value > max {
                     problems.push(problem(key, format!("{value} is out of range"), format!("choose between {min} and {max}")));

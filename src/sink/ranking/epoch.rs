@@ -102,23 +102,35 @@ pub fn since_ms(layout: &Layout, floor_ms: i64, from_ms: Option<i64>) -> Result<
     }
 }
 
-/// What each partition holds since then: its first offset, and the one after its last.
-///
-/// Where retention has removed records, and all that are left are of since then, the removed ones may be as well; that is said.
-pub async fn spans<L: Log>(log: &L, since_ms: i64) -> Result<BTreeMap<i32, (i64, i64)>, source::Error> {
+/// What is to be read of a topic.
+#[derive(Debug, Default)]
+pub struct Spans {
+    /// The first offset of each partition, and the one after its last.
+    pub partitions: BTreeMap<i32, (i64, i64)>,
+    /// Partitions that are read from their beginning, where records were removed before it: those may have been wanted too.
+    pub cut: BTreeMap<i32, i64>,
+}
+
+impl Spans {
+    /// Says so.
+    pub fn warn_of_cuts(&self) {
+        for (partition, low) in &self.cut {
+            warn!(partition, "the topic begins at offset {low}: rows of changes that were removed before it are not in the ranking");
+        }
+    }
+}
+
+/// What each partition holds since then.
+pub async fn spans<L: Log>(log: &L, since_ms: i64) -> Result<Spans, source::Error> {
     let since = log.offsets_at(since_ms.max(0)).await?;
     let watermarks = log.watermarks().await?;
-    let mut spans = BTreeMap::new();
+    let mut spans = Spans::default();
     for (partition, (low, high)) in watermarks {
         let start = since.get(&partition).map_or(low, |at| low.max(*at));
-        if start == low && 0 < low && low < high {
-            warn!(
-                partition,
-                "the topic holds nothing from before offset {low}: rows of changes that its retention removed are missing in the ranking; \
-                 it must hold what `window` and `ahead` reach back to"
-            );
+        spans.partitions.insert(partition, (start, high));
+        if start == low && low > 0 {
+            spans.cut.insert(partition, low);
         }
-        spans.insert(partition, (start, high));
     }
     Ok(spans)
 }
@@ -138,11 +150,13 @@ pub async fn plan<L: Log>(
     identity: Identity,
     boundary: Option<Boundary>,
     from_ms: Option<i64>,
-) -> Result<NewEpoch, source::Error> {
+) -> Result<(NewEpoch, Spans), source::Error> {
     let needed_ms = floor_ms(layout, state, &identity.fingerprint).saturating_sub(signed(layout.ahead_ms));
     let since_ms = from_ms.map_or(needed_ms, |from_ms| needed_ms.min(from_ms));
     let boundary = boundary.filter(|boundary| boundary.arrived_ms >= since_ms);
-    let partitions = spans(log, since_ms).await?;
+    let spans = spans(log, since_ms).await?;
+    let partitions = spans.partitions.clone();
     let id = format!("{:032x}", rand::random::<u128>());
-    Ok(NewEpoch { id, identity, boundary, window_ms: layout.window_ms, bucket_ms: layout.bucket_ms, scale: layout.scale, partitions })
+    let (window_ms, bucket_ms, scale) = (layout.window_ms, layout.bucket_ms, layout.scale);
+    Ok((NewEpoch { id, identity, boundary, window_ms, bucket_ms, scale, partitions }, spans))
 }

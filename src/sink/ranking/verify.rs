@@ -83,7 +83,7 @@ impl Verified {
         let moment = |ms: i64| rfc3339(ms.saturating_mul(1000)).unwrap_or_else(|| ms.to_string());
         let (from, until) = (moment(self.stretch_ms.0), moment(self.stretch_ms.1));
         let mut out = format!(
-            "{name}: {} of {} members differ from SQL, from {from} to {until}; of {} readers see another score than is counted\n",
+            "{name}: {} of {} members differ from SQL, from {from} to {until}; {} are shown with another score than is counted\n",
             self.differ.len(),
             self.members,
             self.misread.len()

@@ -27,6 +27,8 @@ struct State {
     failing: usize,
     tries: u64,
     since: Option<Instant>,
+    /// Nothing was to be sent when it was last looked, and nothing was since.
+    idle: bool,
     rest_until: Option<Instant>,
 }
 
@@ -45,6 +47,7 @@ impl Outage {
 
     /// A request begins.
     pub fn watch(&self) -> Watch<'_> {
+        self.state().idle = false;
         Watch { outage: self, failing: false }
     }
 
@@ -59,17 +62,18 @@ impl Outage {
         }
     }
 
-    /// Nothing is to be sent: what was retried is others' now.
+    /// Nothing is to be sent. Said twice, and nothing was sent in between, what was retried is others': once may be before it is read again.
     pub fn idle(&self) {
         let mut state = self.state();
-        if state.failing == 0 && state.since.take().is_some() {
+        let was_idle = std::mem::replace(&mut state.idle, true);
+        if was_idle && state.failing == 0 && state.since.take().is_some() {
             state.tries = 0;
             self.alarm(false);
             info!(
                 pipeline = self.pipeline,
                 sink = self.sink,
                 endpoint = self.endpoint,
-                "the events that the webhook endpoint did not take are other engines' now"
+                "this engine has nothing left to send to the webhook endpoint"
             );
         }
     }

@@ -305,6 +305,18 @@ async fn a_starting_pipeline_replaces_a_running_one_which_stops() {
     new.tick().await.unwrap();
 }
 
+/// GIVEN a partition without its first five records, one of whose others is of before the window, and one that is whole
+/// WHEN both are to be read since then, and since before
+/// THEN only what was removed where all that is left is wanted may be missing.
+#[tokio::test]
+async fn a_topic_that_was_cut_within_what_is_read_is_noticed() {
+    let bench = Bench::start(&[(5, &[NOW - 2, NOW]), (0, &[NOW])]);
+    let spans = async |since_ms| super::super::epoch::spans(&bench.log, since_ms).await.unwrap();
+    let (whole, cut) = (spans(NOW - 1).await, spans(NOW - 2).await);
+    assert_eq!((whole.partitions[&0], whole.cut), ((6, 7), BTreeMap::new()));
+    assert_eq!((cut.partitions[&0], cut.cut), ((5, 7), BTreeMap::from([(0, 5)])));
+}
+
 /// GIVEN a topic that was created again
 /// WHEN a running engine resumes, and a starting one
 /// THEN the first stops, the second begins an epoch that keeps nothing of the old topic.

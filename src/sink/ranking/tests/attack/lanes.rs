@@ -61,7 +61,7 @@ impl Attack<'_> {
         let layout = self.lanes[n].pipeline.layout();
         let identity = Identity { run_id: self.run_id(), fingerprint: layout.fingerprint.clone(), topic: "topic".to_owned() };
         let moment = Moment::of(&self.world.logs);
-        let epoch = self.runtime.block_on(epoch::plan(&moment, &layout, state, identity, boundary, None)).unwrap();
+        let (epoch, _) = self.runtime.block_on(epoch::plan(&moment, &layout, state, identity, boundary, None)).unwrap();
         self.world.say(format!("lane {n} plans an epoch: {epoch:?}"));
         self.high_at_begin.insert(epoch.id.clone(), epoch.partitions.iter().map(|(p, (_, high))| (*p, *high)).collect());
         let old = state.current.as_ref().map_or(String::new(), |current| current.id.clone());
