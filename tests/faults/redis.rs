@@ -103,11 +103,12 @@ async fn redis_is_away_and_then_slow() {
 async fn a_call_comes_late() {
     for seed in seeds() {
         let mut trial = Trial::begin("late call", seed, scenario::engagement(&format!("late{seed}")), 2).await;
-        trial.redis.run::<Value>(&["CLIENT", "PAUSE", "16000", "WRITE"]).await;
+        trial.redis.run::<Value>(&["CLIENT", "PAUSE", "20000", "WRITE"]).await;
         trial.pause(400, 900).await;
         signal(trial.stage.engines[0].pid(), "-STOP");
-        // The other one was given its partitions and has read the progress before the writes come through.
-        tokio::time::sleep(seconds(18)).await;
+        // The other one was given its partitions and has read the progress before the writes come through: a session of 8 s, a heartbeat of 2 s and
+        // 5 s for its own call, which waits as well.
+        tokio::time::sleep(seconds(22)).await;
         signal(trial.stage.engines[0].pid(), "-CONT");
         trial.finish().await;
     }
