@@ -62,8 +62,8 @@ const MESSAGE_BYTES_MAX: usize = 4 << 10;
 const CREATE_TIMEOUT: Duration = Duration::from_secs(10);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Every error class: of bytes that are no change ([`highwater_sql::decode::DecodeError::class`]), of changes that lack something, of rows that cannot be computed, of events
-/// that the sink refuses.
+/// Every error class: of bytes that are no change ([`highwater_sql::decode::DecodeError::class`]), of changes that lack something, of rows that cannot
+/// be computed, of events that the sink refuses.
 pub const CLASSES: [&str; 10] =
     ["malformed", "not_an_envelope", "unknown_op", "no_position", "too_large", "null_key", "incomplete", "append_only", "row", "rejected"];
 
@@ -93,15 +93,7 @@ impl DeadLetter {
 
     /// A record one of whose rows cannot be computed.
     pub fn of_row(record: Record, class: &'static str, error: RowError) -> Self {
-        debug_assert!(CLASSES.contains(&class), "{class}");
-        Self {
-            record: record.detached(),
-            class,
-            sqlstate: Some(error.sqlstate),
-            message: error.message,
-            column: error.column,
-            owed: Sides::NONE,
-        }
+        Self { sqlstate: Some(error.sqlstate), column: error.column, ..Self::new(record, class, error.message) }
     }
 
     /// A record that counts, of which these sides are left out.

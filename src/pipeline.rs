@@ -31,12 +31,9 @@ use crate::http::{self, Status};
 use crate::metrics::{LaneMetrics, Metrics};
 use crate::progress::WENT_BACK_REMEDY;
 use crate::sink::ranking::verify::Verified;
-use crate::sink::ranking::{Ranking, RankingConfig};
+use crate::sink::ranking::{Ranking, RankingConfig, VerifyConfig};
 use crate::source::topic::KafkaLog;
 use lanes::{Ended, Past, Pipeline, Started, group, lines};
-
-/// How long a statement of `verify` may take where no section says so.
-const VERIFY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What is not in a pipeline file.
 #[derive(Clone, Copy, Debug)]
@@ -225,7 +222,8 @@ async fn all_ended(lanes: Vec<(usize, Ended)>) -> Vec<usize> {
 pub async fn verify(config: &PipelineConfig, sink: &str, timeout: Option<Duration>) -> Result<Verified, Error> {
     let refused = |reason: String| Error::Start(config.name.clone(), reason);
     let (ranking, section) = ranking(config, sink).await?;
-    let timeout = timeout.or(section.verify.map(|verify| verify.timeout.get())).unwrap_or(VERIFY_TIMEOUT);
+    let configured = section.verify.map_or(VerifyConfig::TIMEOUT_DEFAULT, |verify| verify.timeout);
+    let timeout = timeout.unwrap_or(configured.get());
     let database = Database::with_timeout(&config.source.postgres, timeout).map_err(|e| refused(e.to_string()))?;
     ranking.verify(&section.key, &config.select.sql, database).await.map_err(|e| refused(e.to_string()))
 }

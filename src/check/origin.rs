@@ -2,9 +2,11 @@
 //!
 //! An engine that found that LSNs went back ends; the next one may start when the WAL has grown past what was read, and nothing would show any more. So what
 //! was found is kept in Kafka, with the cluster's identity: as metadata of a commit on partition 0 of the source's topic, by the group
-//! `highwater.<pipeline>.source.origin`, which nobody joins and no sink can have: names hold no dots. It is about one topic (its id
-//! is part of it) and gone with that topic, as the remedy wants. What one engine has found those that run beside it read within ten seconds, and do not overwrite. The offset is the partition's end, so that nobody who watches groups sees a lag. The broker forgets it when no engine has run for its
-//! `offsets.retention.minutes`, seven days by default.
+//! `highwater.<pipeline>.source.origin`, which nobody joins and no sink can have: names hold no dots. It is about one topic (its id is part of it) and gone
+//! with that topic, as the remedy wants. The offset is the partition's end, so that nobody who watches groups sees a lag. The broker forgets it when no
+//! engine has run for its `offsets.retention.minutes`, seven days by default.
+//!
+//! What one engine has found, those that run beside it read within ten seconds, and do not overwrite.
 
 use std::fmt;
 use std::time::Duration;

@@ -31,7 +31,7 @@ const TABLES_EVERY: Duration = Duration::from_secs(10);
 const WAL_EVERY: Duration = Duration::from_secs(1);
 /// How soon it is asked again when it does not answer and a lane waits.
 const RETRY_EVERY: Duration = Duration::from_millis(250);
-/// Its SQLSTATE.
+/// The SQLSTATE of a role that may not call a function.
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
 /// How long after what it has found an engine looks whether another one has not overwritten it at that moment.
 const KEEP_AGAIN_AFTER: Duration = Duration::from_millis(200);

@@ -130,8 +130,13 @@ fn without_modifiers(ty: &Type) -> Type {
 /// the mask to `inet`; `concat` calls the output function.
 pub(crate) fn text_of(column: &Column) -> String {
     let name = format!("t.{}", quoted(&column.name));
-    match column.ty {
-        Type::Bpchar(_) | Type::Inet => format!("CASE WHEN {name} IS NOT NULL THEN pg_catalog.concat({name}) END"),
-        _ => format!("{name}::text"),
+    if cast_differs(&column.ty) {
+        return format!("CASE WHEN {name} IS NOT NULL THEN pg_catalog.concat({name}) END");
     }
+    format!("{name}::text")
+}
+
+/// Whether `::text` gives another text than the output function.
+pub(crate) const fn cast_differs(ty: &Type) -> bool {
+    matches!(ty, Type::Bpchar(_) | Type::Inet)
 }

@@ -82,14 +82,14 @@ impl Pipeline<'_> {
         let (mut lanes, mut lane_metrics) = (Vec::new(), Vec::new());
         for (n, (sink, past)) in config.sinks.iter().zip(pasts).enumerate() {
             let name = sink.name();
-            let group = group(config, name);
-            let topic = config.topic(&self.plan.source.schema, &self.plan.source.name);
-            let log = KafkaLog::open(&config.source.kafka, &group, &topic).map_err(|e| e.to_string())?;
             let metrics = Arc::new(LaneMetrics::new(self.metrics.clone(), &config.name, name));
             lane_metrics.push(metrics.clone());
             if past.stopped {
                 continue;
             }
+            let group = group(config, name);
+            let topic = config.topic(&self.plan.source.schema, &self.plan.source.name);
+            let log = KafkaLog::open(&config.source.kafka, &group, &topic).map_err(|e| e.to_string())?;
             let select = Select {
                 plan: self.plan.clone(),
                 lookups: Rows::Live(lookups.clone()),

@@ -10,7 +10,6 @@ const SCALE_DEFAULT: u8 = 3;
 const SCALE_MAX: u8 = 15;
 const AHEAD_DEFAULT: Duration = Duration::from_secs(600);
 const KEY_BYTES_MAX: usize = 512;
-const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 
 /// A rolling ranking in Redis: the sum of a score by member over the last `window`.
 #[derive(Clone, Debug, Deserialize)]
@@ -56,6 +55,8 @@ pub struct VerifyConfig {
 impl VerifyConfig {
     /// From the shortest to the longest limit of a statement.
     pub const TIMEOUTS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(600));
+    /// The one that holds where nothing is said.
+    pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 }
 
 fn scale_default() -> u8 {
@@ -67,7 +68,7 @@ fn ahead_default() -> Duration {
 }
 
 fn timeout_default() -> Duration {
-    TIMEOUT_DEFAULT
+    VerifyConfig::TIMEOUT_DEFAULT
 }
 
 /// A column of the result.

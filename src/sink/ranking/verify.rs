@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use highwater_sql::Type;
 use redis::cmd;
 use sqlx::{AssertSqlSafe, Row as _};
 
@@ -16,6 +15,7 @@ use super::config::{Layout, Slot};
 use super::rebuild::decimal;
 use super::server::Session;
 use crate::catalog::{self, Database};
+use crate::lookup::postgres::{cast_differs, quoted};
 use crate::sink::Error;
 use crate::sink::webhook::time::rfc3339;
 
@@ -260,22 +260,16 @@ fn misread(
     misread
 }
 
-/// A member of the query `q` as the ranking knows it. `::text` strips the blanks of `char(n)` and adds the mask to `inet`; `concat` calls the output function.
+/// A member of the query `q` as the ranking knows it, by its output function; it is not NULL.
 fn output(member: &Slot) -> String {
     let name = quoted(&member.name);
-    match member.ty {
-        Type::Bpchar(_) | Type::Inet => format!("pg_catalog.concat(q.{name})"),
-        _ => format!("q.{name}::text"),
-    }
-}
-
-/// An identifier in SQL (`quote_ident`).
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
+    if cast_differs(&member.ty) { format!("pg_catalog.concat(q.{name})") } else { format!("q.{name}::text") }
 }
 
 #[cfg(test)]
 mod tests {
+    use highwater_sql::Type;
+
     use super::*;
 
     #[test]
